@@ -1,0 +1,95 @@
+# `make demo` and `make test` need a C compiler and make; the rest uses the tools of `make setup`
+# and names what it skips for want of one. All of it builds into build/, most of it in tests/run.sh.
+# No extensions of GNU make beyond 3.81 and BSD make, so that macOS and the BSDs read it as well.
+#
+#   CC, CXX, CFLAGS   compilers and flags        SAN=address,undefined   any -fsanitize= list
+#   SEED=n            of all random choices      BUDGET=s                seconds a stress test runs
+#   TESTS="runq idle" only tests with one of these words in the name
+#   VALGRIND_TESTS    the same for `make valgrind`
+
+CXX ?= c++
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+BUDGET ?= 10
+
+# Debian packages, here and nowhere else.
+PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev musl-tools valgrind strace hyperfine \
+	universal-ctags graphviz gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+
+RUN = CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" SAN="$(SAN)" SEED="$(SEED)" BUDGET="$(BUDGET)" \
+	TESTS="$(TESTS)" VALGRIND_TESTS="$(VALGRIND_TESTS)" sh tests/run.sh
+
+.PHONY: help demo test unit api examples stress fault include matrix lint asan ubsan tsan valgrind \
+	platforms check bench bench-quick setup install clean
+
+help:        ## this list
+	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "make %-12s %s\n", $$1, $$2 }' \
+		Makefile
+
+demo: build/treewc ## count lines, words and bytes below /usr/include on all cores
+	@d=/usr/include; [ -d $$d ] || d=.; echo "build/treewc $$d"; build/treewc $$d
+
+build/treewc: sched.h docs/examples/treewc.c
+	@mkdir -p build
+	$(CC) -std=c11 $(CFLAGS) -iquote . -o $@ docs/examples/treewc.c -pthread
+
+test:        ## what a user runs: unit tests, the public interface, the examples
+	@$(RUN) unit api examples
+
+unit:        ## tests/all.c: the header and every unit test in one program
+	@$(RUN) unit
+
+api:         ## programs that see declarations only; the manual's and the README's programs
+	@$(RUN) api
+
+examples:    ## docs/examples, each run and checked
+	@$(RUN) examples
+
+stress:      ## tests/stress for BUDGET seconds each
+	@$(RUN) stress
+
+fault:       ## tests/fault: the n-th call fails, for every n
+	@$(RUN) fault
+
+include:     ## every order of inclusion with <pthread.h>, <sched.h>, ..., linked and run
+	@$(RUN) include
+
+matrix:      ## every compiler, standard and option without a warning
+	@$(RUN) matrix
+
+lint:        ## index, columns, names, symbols, order comments
+	@$(RUN) lint
+
+asan:        ## unit tests under AddressSanitizer, LeakSanitizer and UBSan
+	@$(RUN) asan
+
+ubsan:       ## unit tests under UBSan alone, optimised
+	@$(RUN) ubsan
+
+tsan:        ## unit tests under ThreadSanitizer (clang)
+	@$(RUN) tsan
+
+valgrind:    ## unit tests under memcheck; VALGRIND_TESTS chooses some
+	@$(RUN) valgrind
+
+platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
+	@$(RUN) platforms
+
+check:       ## all of the above but stress
+	@$(RUN) lint include matrix unit api examples fault asan ubsan tsan valgrind platforms
+
+bench:       ## every benchmark, against the peers that are installed
+	@sh bench/run.sh
+
+bench-quick: ## the same, short
+	@sh bench/run.sh quick
+
+setup:       ## install the tools of check and bench (Debian; elsewhere they are named)
+	@sh tests/setup.sh $(PACKAGES)
+
+install:     ## the header to PREFIX/include/sched/sched.h; then #include "sched/sched.h"
+	mkdir -p $(DESTDIR)$(PREFIX)/include/sched
+	cp sched.h $(DESTDIR)$(PREFIX)/include/sched/sched.h
+
+clean:       ## remove build/
+	rm -rf build

@@ -1,0 +1,3 @@
+module schbench
+
+go 1.19

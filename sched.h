@@ -1,0 +1,5732 @@
+/* sched.h - very many tasks on all cores, from plain C. One header; public domain or MIT.
+ *
+ * MARK: - [0] Pass-through
+ *   This file shares its name with a POSIX header that <pthread.h> and others include as <sched.h>.
+ *   Where our folder is on the include path (-I, -isystem) they find this file instead. So, outside
+ *   of every guard, we first pass on to the system's <sched.h>; the nested pass is marked as a
+ *   system header because gcc's -Wpedantic objects to #include_next.
+ */
+#ifdef SCHI_PASS_THROUGH
+#pragma GCC system_header
+#if defined(__has_include_next)
+#if __has_include_next(<sched.h>)
+#include_next <sched.h>
+#endif
+#endif
+#else /* the whole rest of the file */
+
+#ifndef SCH_NO_SYSTEM_SCHED
+#define SCHI_PASS_THROUGH
+#include "sched.h"
+#undef SCHI_PASS_THROUGH
+#endif
+
+/* Inside <pthread.h> (its guard is set, its contents are not there yet) that is all we may do. */
+#undef SCHI_INSIDE_PTHREAD_H
+#if (defined(_PTHREAD_H) || defined(_PTHREAD_H_) || defined(_LIB_PTHREAD_H)) && \
+    !defined(PTHREAD_CREATE_JOINABLE)
+#define SCHI_INSIDE_PTHREAD_H
+#endif
+
+#if !defined(SCH_INCLUDED) && !defined(SCHI_INSIDE_PTHREAD_H)
+#define SCH_INCLUDED
+
+/*==================================================================================================
+ * MARK: - Manual
+ *
+ * WHAT IT IS
+ *   A scheduler that runs very many cheap tasks on all cores by work stealing. A task is an
+ *   ordinary C function that may wait anywhere - for another task, a wake, its turn - in
+ *   straight-line code. While it waits, its thread runs other tasks. What blocks the thread itself
+ *   (a file, a foreign library) goes through sch_block_in_place() or sch_spawn_blocking(). No
+ *   dependency but libc and threads, no global state: a program may hold several runtimes, and they
+ *   share nothing.
+ *
+ * A PROGRAM
+ *     #define SCHED_IMPLEMENTATION
+ *     #include "sched.h"
+ *     #include <stdio.h>
+ *
+ *     static void hello(void *arg) {
+ *         printf("task %d on worker %u\n", *(int *)arg, sch_worker_index());
+ *     }
+ *
+ *     int main(void) {
+ *         sch_runtime *rt = sch_runtime_new(NULL);
+ *         int n[8]; sch_task *task[8];
+ *         for (int i = 0; i < 8; i++) { n[i] = i; task[i] = sch_spawn(rt, hello, &n[i]); }
+ *         for (int i = 0; i < 8; i++) sch_join(task[i]);
+ *         sch_runtime_free(rt);
+ *     }
+ *
+ * BUILD
+ *   Copy sched.h into your project and include it as "sched.h" (its folder may also be on -iquote;
+ *   -I and -isystem work too). In exactly one C or C++ file define SCHED_IMPLEMENTATION first.
+ *     cc -std=c11 -O2 program.c -pthread
+ *   C11 or later, C++17 or later; gcc 8+, clang 9+. Linux (glibc, musl), macOS, the BSDs.
+ *
+ * COMPILE-TIME OPTIONS (define before including; the same in every file)
+ *   SCH_STATIC            -          everything static: several independent copies in one program
+ *   SCH_API               extern     put before every public declaration (a DLL's export macro)
+ *   SCH_ASSERT(c)         assert(c)  what SCH_DEBUG levels call; a broken invariant ends here
+ *   SCH_DEBUG             1          0 none, 1 caller's mistakes, 2 invariants, 3 whole structures
+ *   SCH_RUNQ_CAP          256        tasks in a core's ring; a power of two
+ *   SCH_STACK_SIZE        262144     default bytes of a task's stack; only touched pages count
+ *   SCH_CACHELINE         64 / 128   alignment that keeps two owners' data apart
+ *   SCH_MAX_WORKERS       1024       upper limit of config.workers
+ *   SCH_LIFO_CAP          3          polls in a row from the LIFO slot
+ *   SCH_BUDGET            128        waits that did not have to wait before a task yields by itself
+ *   SCH_WAKE_COST_NS      8000       cost of waking a thread; work worth less wakes nobody
+ *   SCH_SPIN_ROUNDS       4          rounds of searching before a worker parks
+ *   SCH_EVENT_INTERVAL    61         default of config.event_interval
+ *   SCH_MAX_BLOCKING      512        default of config.max_blocking_threads
+ *   SCH_KEEP_ALIVE_NS     10 s       default of config.keep_alive_ns
+ *   SCH_STANDBY_NS        5 ms       default of config.standby_period_ns
+ *   SCH_THREAD_STACK_SIZE 1 MiB      default of config.thread_stack_size
+ *   SCH_SLAB_SIZE         65536      bytes that task memory grows by; a power of two
+ *   SCH_STACK_CACHE       16         free stacks that a core keeps
+ *   SCH_VALGRIND          -          tell valgrind of task stacks (needs its header)
+ *   SCH_NO_ASM            -          switch stacks by ucontext instead of assembly
+ *   SCH_NO_SYSTEM_SCHED   -          do not pass on to the system's <sched.h>
+ *   SCH_PLATFORM_HEADER   -          a file that replaces [2] and [3] whole (docs/porting.md)
+ *
+ * GUARANTEES
+ *   Threads    Unless a function says otherwise it may be called from any thread and any task.
+ *   Waiting    sch_join, sch_suspend and sch_yield_now suspend the task that calls them; in a
+ *              blocking job they park its thread, and so does sch_join on a plain thread. Poll
+ *              functions, hooks and drop functions must not wait: -EPERM.
+ *   Spawning   never runs the new task inline, never blocks on a running task.
+ *   Fairness   The injector and maintenance get their turn whatever the local tasks do; a task that
+ *              never has to wait yields after SCH_BUDGET operations. A task that computes is not
+ *              preempted: while a core is free, tasks queued behind it start elsewhere within two
+ *              standby periods (5 ms each) and one wake.
+ *   Memory     All of it comes from config.allocator, task stacks through its page callbacks; the
+ *              system adds what its threads and locks take, and the threads' own stacks. Out
+ *              of memory is an error to the caller of whatever needed it; nothing is lost or
+ *              leaked. A task that cannot get a stack when its turn comes ends with -ENOMEM from
+ *              sch_join.
+ *   Shutdown   Every task ends exactly once, completed or cancelled; its drop runs exactly once.
+ *   Errors     0 or a negative errno; pointers are NULL with errno set. In a task read errno
+ *              through sch_errno(): the task may have changed threads, and compilers cache errno's
+ *              address.
+ *   Quiet      Nothing prints, exits or aborts, but SCH_ASSERT on a broken invariant.
+ *   TLS        A task may continue on another thread after any wait. Do not keep the address of a
+ *              thread-local across one, nor hold a pthread mutex, nor call pthread_exit.
+ *   fork       The child must not use a runtime made by its parent; it may make a new one.
+ *
+ * INDEX (search for the tag)
+ *   [0]    Pass-through
+ *   [P1]   Version, linkage (public)
+ *   [P2]   Results (public)
+ *   [P3]   Configuration (public)
+ *   [P4]   Runtime (public)
+ *   [P5]   Tasks (public)
+ *   [P8]   Blocking (public)
+ *   [P11]  Metrics (public)
+ *   [1]    Compiler, system, asserts (private)
+ *   [2]    Atomics (private)
+ *   [3]    OS calls (private)
+ *   [4]    Kit (private)
+ *   [5.1]  Run queue (private)
+ *   [5.2]  Injector (private)
+ *   [5.3]  Idle set (private)
+ *   [5.4]  Core slot (private)
+ *   [S]    Seams (private)
+ *   [6]    Task (private)
+ *   [7]    Context switch, stacks (private)
+ *   [10]   Metrics (private)
+ *   [11.1] Worker: records, waking (private)
+ *   [11.2] Worker: the turn (private)
+ *   [11.3] Worker: lending, hand-off (private)
+ *   [11.4] Worker: waiting (private)
+ *   [11.5] Worker: home, the standby (private)
+ *   [12]   Blocking pool (private)
+ *   [13]   Runtime, shutdown (private)
+ *   [18]   Public functions (private)
+ *================================================================================================*/
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*==================================================================================================
+ * MARK: - [P1] Version, linkage (public)
+ *================================================================================================*/
+#define SCH_VERSION_MAJOR 0
+#define SCH_VERSION_MINOR 1
+#define SCH_VERSION_PATCH 0
+#define SCH_VERSION (SCH_VERSION_MAJOR * 10000u + SCH_VERSION_MINOR * 100u + SCH_VERSION_PATCH)
+
+#ifndef SCH_API
+#ifdef SCH_STATIC
+#if defined(__GNUC__)
+#define SCH_API __attribute__((unused)) static
+#else
+#define SCH_API static
+#endif
+#else
+#define SCH_API extern
+#endif
+#endif
+
+#if defined(__GNUC__)
+#define SCH_NODISCARD __attribute__((warn_unused_result))
+#else
+#define SCH_NODISCARD
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sch_runtime sch_runtime;
+typedef struct sch_task sch_task; /* a reference-counted handle */
+
+typedef void (*sch_fn)(void *arg);
+
+/*==================================================================================================
+ * MARK: - [P2] Results (public)
+ *================================================================================================*/
+
+/* Times are nanoseconds. SCH_FOREVER as a time-out means no limit. */
+#define SCH_MICROSECOND UINT64_C(1000)
+#define SCH_MILLISECOND UINT64_C(1000000)
+#define SCH_SECOND UINT64_C(1000000000)
+#define SCH_FOREVER UINT64_MAX
+
+/* A sentence about a result of this library.
+ *   error    0 or a negative errno as returned here; a positive errno is taken as well.
+ * Returns  a constant string that says what it means here; never NULL.
+ */
+SCH_API const char *sch_strerror(int error);
+
+/* The calling thread's errno, safe in a task.
+ *   A compiler may keep errno's address across a call in which the task moved to another thread;
+ *   this function is never inlined, so it always reads the current thread's.
+ */
+SCH_API int sch_errno(void);
+
+/*==================================================================================================
+ * MARK: - [P3] Configuration (public)
+ *================================================================================================*/
+
+typedef enum sch_flavor {
+    SCH_MULTI_THREAD = 0, /* worker threads run the tasks */
+    SCH_CURRENT_THREAD    /* tasks run on threads that wait in sch_block_on, sch_join, shutdown */
+} sch_flavor;
+
+/* Where all memory comes from. All zero: malloc and anonymous mappings.
+ *   alloc      returns `size` bytes aligned to `align` (a power of two), or NULL.
+ *   free       gets back the same size and align.
+ *   map_pages  returns `size` bytes (whole pages, page-aligned) for task stacks, or NULL; untouched
+ *              pages should cost nothing. NULL while alloc is set: stacks come from alloc.
+ *   unmap_pages gets back the same size.
+ *   Threads  called from any thread, also from two at once.
+ */
+typedef struct sch_allocator {
+    void *(*alloc)(size_t size, size_t align, void *user);
+    void (*free)(void *memory, size_t size, size_t align, void *user);
+    void *(*map_pages)(size_t size, void *user);
+    void (*unmap_pages)(void *memory, size_t size, void *user);
+    void *user;
+} sch_allocator;
+
+/* Callbacks, each may be NULL. They must not wait (-EPERM; on a plain thread, where on_task_spawn
+ * and drop may run, that is not checked) and must not free the runtime; spawning, waking and
+ * cancelling are allowed. Start/stop and park/unpark are always balanced.
+ *   thread   a number that no other thread of this runtime has at the same time.
+ */
+typedef struct sch_hooks {
+    void (*on_thread_start)(void *user, unsigned thread);   /* a worker or blocking thread began */
+    void (*on_thread_stop)(void *user, unsigned thread);    /* it is about to end */
+    void (*on_thread_park)(void *user, unsigned thread);    /* one that runs tasks goes to sleep */
+    void (*on_thread_unpark)(void *user, unsigned thread);  /* it is awake again */
+    void (*on_task_spawn)(void *user, sch_task *task);      /* on the spawner, not queued yet */
+    void (*on_task_poll_start)(void *user, sch_task *task); /* it is given a thread */
+    void (*on_task_poll_end)(void *user, sch_task *task);  /* it waits (not a job), yields, ended */
+    void (*on_task_terminate)(void *user, sch_task *task);  /* its drop ran; before joins return */
+    void *user;
+} sch_hooks;
+
+/* Settings of a runtime. All zero means the defaults: sch_config config = {0}; (C++: {}). */
+typedef struct sch_config {
+    uint32_t canary_begin; /* leave 0; catches a config left uninitialised */
+    sch_flavor flavor;     /* who runs the tasks (default: SCH_MULTI_THREAD) */
+    unsigned workers;      /* cores = threads that run tasks at once (default: CPUs we may use by
+                              affinity and cgroup quota); 1 for SCH_CURRENT_THREAD */
+    unsigned max_blocking_threads;  /* threads for blocking jobs, and as many calls of
+                                       sch_block_in_place at once; at most 65535 (default: 512) */
+    uint64_t keep_alive_ns;         /* an idle blocking thread or spare worker ends (def.: 10 s) */
+    size_t stack_size;              /* of a task's stack: 16 KiB to 1 GiB (default: 256 KiB) */
+    unsigned global_queue_interval; /* local polls between looks at the injector, at most 65535
+                                       (default: self-tuned to about 200 us) */
+    unsigned event_interval;        /* ticks between maintenance, at most 65535 (default: 61) */
+    bool no_lifo;              /* true: a woken task always goes to the back of the queue */
+    bool no_io;                /* true: no driver; reserved, the driver comes with descriptors */
+    uint64_t seed;             /* of every random choice (default: the system's) */
+    const char *thread_name;   /* threads are named "<this>-<n>", cut to 15 (default: "sch") */
+    sch_allocator allocator;
+    sch_hooks hooks;
+    bool no_standby;           /* true: queued work behind a long poll is not rescued */
+    bool pin_workers;          /* true: thread i runs only on cpus[i % num_cpus] */
+    const unsigned *cpus;      /* CPU numbers for pin_workers (default: those we may run on) */
+    size_t num_cpus;           /* entries of cpus */
+    uint64_t standby_period_ns; /* 100 us to 10 s (default: 5 ms) */
+    size_t thread_stack_size;  /* bytes of the threads' own stacks, 64 KiB to 1 GiB (default:
+                                  1 MiB); pooled task stacks are apart */
+    uint32_t canary_end;       /* leave 0 */
+} sch_config;
+
+/* The first field of a configuration that cannot be used.
+ *   config   may be NULL.
+ * Returns  the field's name, a constant string; NULL if all are good.
+ */
+SCH_API const char *sch_config_error(const sch_config *config);
+
+/*==================================================================================================
+ * MARK: - [P4] Runtime (public)
+ *================================================================================================*/
+
+/* What sch_runtime_new calls, with the caller's idea of the structure and the version. */
+SCH_API sch_runtime *sch_runtime_new_sized(const sch_config *config, size_t size, unsigned version);
+
+/* Start a runtime and its workers.
+ *   config   settings; NULL or all zero means every default. Copied.
+ * Returns  the runtime; NULL with errno
+ *            EINVAL   a setting is out of range: sch_config_error(config) names it. Or a worker
+ *                     could not be bound to its CPU; or the header differs from the one that was
+ *                     compiled with SCHED_IMPLEMENTATION.
+ *            ENOTSUP  pin_workers on a system that cannot
+ *            ENOMEM, EMFILE, ENFILE   the system's own
+ *            EAGAIN   not one thread could be made. If some can be made and others not, the runtime
+ *                     starts with fewer workers: see sch_num_workers().
+ * Threads  any thread or task.    Blocks  until every worker has started.
+ * Pairs    sch_runtime_free().
+ */
+static inline sch_runtime *sch_runtime_new(const sch_config *config) {
+    return sch_runtime_new_sized(config, sizeof(sch_config), SCH_VERSION);
+}
+
+/* Stop: cancel every task, wait until all of them have ended, end all threads.
+ *   Tasks that never started are dropped, poll tasks are polled no more and dropped, all others are
+ *   resumed with -ECANCELED from their wait (once a shield ends) and run to their end. Blocking
+ *   jobs that have not started are dropped. Spawning fails with ESHUTDOWN from the first moment.
+ *   timeout  nanoseconds; 0 looks and returns at once, SCH_FOREVER has no limit.
+ * Returns  0        everything has ended (also if an earlier call did it)
+ *          -ETIMEDOUT   something still runs: sch_stragglers() names it. Call again to wait on.
+ *          -EINPROGRESS called from a task, a blocking job or a hook of this runtime: shutdown has
+ *                       begun, the rest needs a call from outside
+ *          -EINVAL  rt is NULL or not a runtime
+ *          -EAGAIN, -ENOMEM  SCH_CURRENT_THREAD: as for sch_block_on
+ * Threads  any; several may wait at once. In SCH_CURRENT_THREAD the caller runs the tasks.
+ */
+SCH_API int sch_runtime_shutdown(sch_runtime *rt, uint64_t timeout);
+
+/* Shut down without a limit of time, then free the runtime.
+ *   rt       NULL does nothing. Handles of its tasks stay valid and must still be released.
+ * Threads  any thread outside of this runtime; called from inside it only begins the shutdown, and
+ *          must be called again from outside.
+ */
+SCH_API void sch_runtime_free(sch_runtime *rt);
+
+/* A task that keeps sch_runtime_shutdown() from finishing. */
+typedef struct sch_straggler {
+    const char *name; /* from its descriptor; "" without one */
+    const char *file; /* where it was spawned, or "" */
+    unsigned line;
+    unsigned
+        worker; /* the core it runs on, UINT_MAX if none (it waits, or sits in blocking code) */
+} sch_straggler;
+
+/* The tasks that are alive now, for the message after -ETIMEDOUT.
+ *   out      receives at most max of them; may be NULL if max is 0.
+ * Returns  how many there are, which may be more than max; 0 if rt is NULL.
+ * Threads  any outside of the runtime's hooks. A picture, not a lock: tasks may end meanwhile.
+ */
+SCH_API size_t sch_stragglers(const sch_runtime *rt, sch_straggler *out, size_t max);
+
+/* Run a function on the calling thread, inside the runtime: rt may be NULL in what it calls.
+ *   In SCH_CURRENT_THREAD its waits run the runtime's tasks on this thread; in SCH_MULTI_THREAD
+ *   they park the thread. Within a task or block_on of the same runtime, fn is simply called.
+ * Returns  0; -EINVAL bad argument; -ESHUTDOWN the runtime is shut down (fn did not run);
+ *          -EDEADLK called in a task of another runtime outside of sch_block_in_place (it would
+ *          block *          that runtime's worker); -EPERM in a hook or drop function; -EAGAIN more
+ *          than 64 threads are inside at once; -ENOMEM.
+ */
+SCH_API int sch_block_on(sch_runtime *rt, sch_fn fn, void *arg);
+
+/* How many cores, that is tasks that can run at the same time; 0 if rt is NULL. Threads: any. */
+SCH_API size_t sch_num_workers(const sch_runtime *rt);
+
+/*==================================================================================================
+ * MARK: - [P5] Tasks (public)
+ *================================================================================================*/
+
+/* What is the same for many tasks. The structure must outlive every task that was spawned with it,
+ * so make it static const. All zero is valid. */
+typedef struct sch_spawn_desc {
+    const char *name;        /* for sch_stragglers and tools */
+    const char *file;        /* where it is spawned: SCH_HERE fills in these two */
+    unsigned line;
+    size_t stack_size; /* bytes, 16 KiB to 1 GiB; 0: the runtime's. Not for poll tasks or jobs */
+    void (*drop)(void *arg); /* called exactly once, when the task has ended however it ended, or if
+                                the spawn fails; gets arg, or the poll task's state (if the spawn
+                                fails, the caller's). Must not wait */
+} sch_spawn_desc;
+
+#define SCH_HERE __FILE__, __LINE__
+
+/* Start a task that runs fn(arg). It may wait anywhere.
+ *   rt       NULL: the runtime that the caller is in.
+ * Returns  its handle, to be given to sch_join, sch_detach or sch_release; NULL with errno
+ *            EINVAL (fn is NULL; rt is NULL outside of a runtime; rt is no runtime), ENOMEM,
+ *            ESHUTDOWN.
+ * Source   Order of queues after Go's scheduler (Vyukov, "Scalable Go Scheduler Design", 2012) and
+ *          Tokio's. A spawned task goes to the back of the local queue, a woken one to the LIFO
+ *          slot.
+ */
+SCH_API SCH_NODISCARD sch_task *sch_spawn(sch_runtime *rt, sch_fn fn, void *arg);
+
+/* The same with a descriptor (NULL: none). EINVAL also for a stack size out of range. */
+SCH_API SCH_NODISCARD sch_task *sch_spawn_with(sch_runtime *rt, const sch_spawn_desc *desc,
+                                               sch_fn fn, void *arg);
+
+/* Spawn and detach. Returns 0 or the negative errno of sch_spawn. The cheapest way to start one. */
+SCH_API int sch_go(sch_runtime *rt, sch_fn fn, void *arg);
+SCH_API int sch_go_with(sch_runtime *rt, const sch_spawn_desc *desc, sch_fn fn, void *arg);
+
+typedef enum sch_status { SCH_PENDING = 0, SCH_READY = 1 } sch_status;
+typedef sch_status (*sch_poll_fn)(sch_task *self, void *state);
+
+#define SCH_TASK_STATE_MAX 4032u /* bytes of state in a poll task; larger: keep a pointer there */
+
+/* Start a task without a stack: poll is called first soon, then after each wake, until it returns
+ * SCH_READY. It must not wait. To be polled again it keeps self (sch_retain) for whoever will call
+ * sch_wake, or calls sch_yield_now() before it returns SCH_PENDING.
+ *   state    size bytes, copied in, aligned as for any type up to 16 bytes; NULL: zeroed. size may
+ *            be 0, at most SCH_TASK_STATE_MAX.
+ * Returns  as sch_spawn. A waiting poll task takes 64 bytes and its state, rounded up to 64, 96,
+ *          128, 192, 256, 384, 512, 1024, 2048 or 4096.
+ */
+SCH_API SCH_NODISCARD sch_task *sch_spawn_poll(sch_runtime *rt, sch_poll_fn poll, const void *state,
+                                               size_t size);
+SCH_API SCH_NODISCARD sch_task *sch_spawn_poll_with(sch_runtime *rt, const sch_spawn_desc *desc,
+                                                    sch_poll_fn poll, const void *state,
+                                                    size_t size);
+
+/* A poll task's state; NULL for other tasks. Valid while the handle is held. */
+SCH_API void *sch_task_state(sch_task *task);
+
+/* The name of a task's descriptor, "" if it has none. */
+SCH_API const char *sch_task_name(const sch_task *task);
+
+/* Wait until a task has ended, then release the handle.
+ * Returns  0        it completed; handle released
+ *          -ECANCELED   it ended by cancellation: it never started, was dropped, or one of its
+ *                   waits told it so; handle released
+ *          -ENOMEM  there was no memory for its stack (a blocking job: no thread could be made
+ *                   after all); it never ran; handle released
+ *        The handle is still yours after
+ *          -EINTR   you were cancelled while waiting
+ *          -EDEADLK the task is yourself
+ *          -EBUSY   somebody else joins it already;  -EINVAL  NULL, or joined before
+ *          -EPERM   in a poll task, hook or drop function, if it would have to wait
+ *          -EAGAIN, -ENOMEM  SCH_CURRENT_THREAD on a plain thread: as for sch_block_on
+ * Threads  any. A plain thread parks; for a SCH_CURRENT_THREAD runtime it runs the tasks meanwhile.
+ */
+SCH_API int sch_join(sch_task *task);
+
+/* Release the handle, the task goes on. NULL does nothing. */
+SCH_API void sch_detach(sch_task *task);
+
+/* One more reference to a task, and one less. Every reference must be released, joined or detached;
+ * the runtime may be freed before. Returns task; NULL for NULL. */
+SCH_API sch_task *sch_retain(sch_task *task);
+SCH_API void sch_release(sch_task *task);
+
+/* Ask a task to end. If it has not started it never will; a wait returns -ECANCELED, now and later
+ * (sticky), unless the wait's result is there or a shield is up; a poll task is polled, and may ask
+ * sch_cancelled(). A task that does not wait and does not ask runs on.
+ * Returns  0, also if it was asked before; -EINVAL for NULL; -ESRCH it has ended.
+ * Threads  any.
+ */
+SCH_API int sch_cancel(sch_task *task);
+
+/* Has it ended? Threads: any. NULL: true. */
+SCH_API bool sch_is_done(const sch_task *task);
+
+/* The running task, borrowed: valid while it runs, sch_retain() keeps it. NULL outside a task. */
+SCH_API sch_task *sch_self(void);
+
+/* Let others run. In a poll task: be polled again after others, once it returns SCH_PENDING.
+ * Returns  0; -EPERM in a hook or drop function. On a plain thread it yields to other threads.
+ */
+SCH_API int sch_yield_now(void);
+
+/* Wait for sch_wake() on this task. A wake that came before counts; several count as one.
+ * Returns  0; -ECANCELED; -EPERM outside of a task, in a poll task, hook or drop function.
+ */
+SCH_API int sch_suspend(void);
+
+/* Wake a task that waits in sch_suspend, or have a poll task polled. A wake while it runs counts
+ * for its next sch_suspend or poll; after its end it does nothing. Never cuts another kind of wait
+ * short.
+ *   task     a handle that is held; NULL does nothing.
+ * Threads  any thread. sch_wake_signal: also in a signal handler (async-signal-safe on Linux; on
+ *          other systems only for tasks that are no blocking jobs, and only where kqueue exists).
+ */
+SCH_API void sch_wake(sch_task *task);
+SCH_API void sch_wake_signal(sch_task *task);
+
+/* Make waits ordinary although the task was cancelled, for clean-up that has to wait. They nest.
+ *   deadline SCH_FOREVER; a deadline needs the timers, which this version has not.
+ * Returns  0; -EPERM outside of a task or in a poll task; -ENOTSUP deadline is not SCH_FOREVER.
+ */
+SCH_API int sch_shield_begin(uint64_t deadline);
+SCH_API void sch_shield_end(void);
+
+/* Was the running task asked to end, and is no shield up? false outside of a task. */
+SCH_API bool sch_cancelled(void);
+
+/* The index of the core that runs the caller; it may change across a wait. UINT_MAX without a core:
+ * on plain threads, in sch_block_on, in blocking jobs and inside sch_block_in_place (but in
+ * SCH_CURRENT_THREAD that only calls). */
+SCH_API unsigned sch_worker_index(void);
+
+/* Nanoseconds of the monotonic clock. */
+SCH_API uint64_t sch_now(void);
+
+/*==================================================================================================
+ * MARK: - [P8] Blocking (public)
+ *================================================================================================*/
+
+/* Run fn(arg) here although it may block the thread: the core goes on with other tasks meanwhile.
+ *   A short call with nothing queued only lends the core and costs some nanoseconds. Inside fn
+ *   there is no core, but everything may be called, waits included; nested calls just call fn. In a
+ *   poll task too, but not waits. Outside of a worker's task fn is simply called.
+ * Returns  0; -EINVAL fn is NULL; -EPERM in a hook or drop function;
+ *          -EAGAIN no thread could be made to take the worker's place: fn did not run.
+ *          With max_blocking_threads calls under way it waits until one of them has ended
+ *          (a poll task, which cannot wait, gets -EAGAIN).
+ * Source   Core hand-off after Go's entersyscall/handoffp and Tokio's block_in_place.
+ */
+SCH_API int sch_block_in_place(sch_fn fn, void *arg);
+
+/* Run fn(arg) on a thread of the blocking pool. It is a task: sch_self, sch_join and sch_cancel
+ * work (before it starts, and in its waits); its waits park the thread.
+ * Returns  as sch_spawn; EAGAIN if the pool has no thread and none can be made.
+ */
+SCH_API SCH_NODISCARD sch_task *sch_spawn_blocking(sch_runtime *rt, sch_fn fn, void *arg);
+SCH_API SCH_NODISCARD sch_task *sch_spawn_blocking_with(sch_runtime *rt, const sch_spawn_desc *desc,
+                                                        sch_fn fn, void *arg);
+
+/*==================================================================================================
+ * MARK: - [P11] Metrics (public)
+ *   Counters are written by the owner with plain stores and read by anybody at any time; a reader
+ *   may see some of them a moment earlier than others. They never go back.
+ *================================================================================================*/
+
+/* One core. It is named worker here, as everywhere in the field; see sch_worker_index(). */
+typedef struct sch_worker_metrics_snapshot {
+    uint64_t thread;            /* number of the thread that holds the core (hooks: thread);
+                                   UINT64_MAX while none does */
+    uint64_t poll_count;        /* times a task was given the core, those from the LIFO slot too */
+    uint64_t lifo_poll_count;   /* of these, from the LIFO slot */
+    uint64_t lifo_capped_count; /* times the LIFO slot had to give way to the queue */
+    uint64_t local_schedule_count; /* tasks spawned and woken on this core for itself */
+    uint64_t overflow_count;    /* times a full ring made tasks go to the injector */
+    uint64_t steal_operations;  /* times this core stole something */
+    uint64_t steal_count;       /* tasks that it stole */
+    uint64_t lifo_steal_count;  /* of these, from a LIFO slot behind a long poll */
+    uint64_t injector_count;    /* tasks taken from the injector */
+    uint64_t park_count;        /* times the core was given up for want of work */
+    uint64_t park_unpark_count; /* odd exactly while it is parked */
+    uint64_t noop_count;        /* times it was parked again without a poll */
+    uint64_t lend_count;        /* sch_block_in_place: core lent, nothing queued */
+    uint64_t lend_taken_count;  /*   of these, taken over before the call was back */
+    uint64_t handoff_count;     /* sch_block_in_place: core handed to another thread */
+    uint64_t wake_count;        /* threads woken by this core's pushes */
+    uint64_t forced_yield_count; /* a task used up its budget */
+    uint64_t maintenance_count; /* every event_interval ticks */
+    uint64_t spawned_count;     /* tasks spawned on this core */
+    uint64_t ended_count;       /* tasks that ended on it */
+    uint64_t busy_ns; /* time between leaving and reaching home, search and park excluded */
+    uint64_t mean_poll_ns;      /* moving average of the time of a poll */
+    size_t local_queue_depth;   /* tasks in the ring now, without the LIFO slot */
+} sch_worker_metrics_snapshot;
+
+typedef struct sch_metrics_snapshot {
+    size_t num_workers;
+    size_t num_alive_tasks;
+    size_t injection_queue_depth;
+    size_t num_worker_threads;        /* ours that run tasks, and those in sch_block_in_place */
+    size_t num_idle_workers;          /* cores that nobody holds */
+    size_t num_searching;             /* cores that look for work */
+    size_t num_blocking_threads;      /* of the blocking pool; workers are not counted */
+    size_t num_idle_blocking_threads;
+    size_t blocking_queue_depth;
+    uint64_t spawned_tasks_count;
+    uint64_t cancelled_tasks_count;   /* ended by cancellation */
+    uint64_t remote_schedule_count;   /* tasks queued from outside, overflow not counted */
+    uint64_t remote_wake_count;       /* threads woken from outside */
+    uint64_t standby_alarm_count;     /* times the standby's alarm was set */
+    uint64_t standby_look_count;      /* times it rang */
+    uint64_t standby_rescue_count;    /* times it found something late and woke a thread */
+    uint64_t stack_count;             /* task stacks of the common size that exist */
+    uint64_t stack_free_count;        /* of these, in the common pool */
+    sch_worker_metrics_snapshot total; /* sum of all cores; thread and mean_poll_ns are 0 */
+} sch_metrics_snapshot;
+
+/* Read the whole runtime's counters, and one core's.
+ * Returns  0; -EINVAL a NULL, or worker is not below sch_num_workers().    Threads  any.
+ */
+SCH_API int sch_metrics(const sch_runtime *rt, sch_metrics_snapshot *out);
+SCH_API int sch_worker_metrics(const sch_runtime *rt, unsigned worker,
+                               sch_worker_metrics_snapshot *out);
+
+/* Tasks spawned and not ended; tasks in the injector. May lag a little. 0 if rt is NULL. */
+SCH_API size_t sch_num_alive_tasks(const sch_runtime *rt);
+SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* SCH_INCLUDED */
+
+/*==================================================================================================
+ *                                       IMPLEMENTATION
+ *================================================================================================*/
+#if defined(SCHED_IMPLEMENTATION) && !defined(SCH_IMPLEMENTED) && !defined(SCHI_INSIDE_PTHREAD_H)
+#define SCH_IMPLEMENTED
+
+/*==================================================================================================
+ * MARK: - [1] Compiler, system, asserts (private)
+ *   What differs between compilers and systems, decided once. Uses nothing.
+ *================================================================================================*/
+#if !defined(__GNUC__)
+#error "sched.h needs gcc or clang (or a compiler that speaks their builtins)"
+#endif
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__linux__)
+#define SCHI_LINUX 1
+#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
+    defined(__DragonFly__)
+#define SCHI_KQUEUE 1
+#endif
+
+/* How stacks are switched [7]. */
+#if !defined(SCH_NO_ASM) && defined(__x86_64__) && !defined(__ILP32__)
+#define SCHI_ASM_X86_64 1
+#elif !defined(SCH_NO_ASM) && defined(__aarch64__)
+#define SCHI_ASM_AARCH64 1
+#else
+#define SCHI_UCONTEXT 1
+#include <ucontext.h>
+#endif
+
+#ifndef SCH_DEBUG
+#define SCH_DEBUG 1
+#endif
+#ifndef SCH_ASSERT
+#include <assert.h>
+#define SCH_ASSERT(c) assert(c)
+#endif
+#ifndef SCH_CACHELINE
+#if defined(__aarch64__) || defined(__powerpc64__)
+#define SCH_CACHELINE 128
+#else
+#define SCH_CACHELINE 64
+#endif
+#endif
+#ifndef SCH_RUNQ_CAP
+#define SCH_RUNQ_CAP 256
+#endif
+#ifndef SCH_STACK_SIZE
+#define SCH_STACK_SIZE 262144
+#endif
+#ifndef SCH_MAX_WORKERS
+#define SCH_MAX_WORKERS 1024
+#endif
+#ifndef SCH_LIFO_CAP
+#define SCH_LIFO_CAP 3
+#endif
+#ifndef SCH_BUDGET
+#define SCH_BUDGET 128
+#endif
+#ifndef SCH_WAKE_COST_NS
+#define SCH_WAKE_COST_NS 8000
+#endif
+#ifndef SCH_SPIN_ROUNDS
+#define SCH_SPIN_ROUNDS 4
+#endif
+#ifndef SCH_EVENT_INTERVAL
+#define SCH_EVENT_INTERVAL 61
+#endif
+#ifndef SCH_MAX_BLOCKING
+#define SCH_MAX_BLOCKING 512
+#endif
+#ifndef SCH_KEEP_ALIVE_NS
+#define SCH_KEEP_ALIVE_NS (10 * SCH_SECOND)
+#endif
+#ifndef SCH_STANDBY_NS
+#define SCH_STANDBY_NS (5 * SCH_MILLISECOND)
+#endif
+#ifndef SCH_SLAB_SIZE
+#define SCH_SLAB_SIZE 65536
+#endif
+#ifndef SCH_STACK_CACHE
+#define SCH_STACK_CACHE 16 /* free stacks that a core keeps before it gives half of them back */
+#endif
+#ifndef SCH_THREAD_STACK_SIZE
+#define SCH_THREAD_STACK_SIZE (1024u * 1024u)
+#endif
+
+#ifdef __cplusplus
+#define SCHI_STATIC_ASSERT(c, text) static_assert(c, text)
+#else
+#define SCHI_STATIC_ASSERT(c, text) _Static_assert(c, text)
+#endif
+#define SCHI_NOINLINE __attribute__((noinline))
+#define SCHI_UNUSED __attribute__((unused))
+#define SCHI_LIKELY(c) __builtin_expect(!!(c), 1)
+#define SCHI_UNLIKELY(c) __builtin_expect(!!(c), 0)
+#define SCHI_ALIGNED(n) __attribute__((aligned(n)))
+
+/* Which sanitizer watches, and functions that none may touch. */
+#if defined(__SANITIZE_THREAD__)
+#define SCHI_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SCHI_TSAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define SCHI_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SCHI_ASAN 1
+#endif
+#endif
+#if defined(__clang__) && (SCHI_TSAN || SCHI_ASAN) && __clang_major__ >= 14
+#define SCHI_UNINSTRUMENTED __attribute__((disable_sanitizer_instrumentation, noinline))
+#elif SCHI_TSAN || SCHI_ASAN
+#define SCHI_UNINSTRUMENTED __attribute__((no_sanitize("thread", "address", "undefined"), noinline))
+#else
+#define SCHI_UNINSTRUMENTED __attribute__((noinline))
+#endif
+
+/* USAGE: only the caller's bug causes it.  ASSERT: only ours can.  CHECK: walks a structure. */
+#if SCH_DEBUG >= 1
+#define SCHI_USAGE(c) SCH_ASSERT(c)
+#else
+#define SCHI_USAGE(c) ((void)0)
+#endif
+#if SCH_DEBUG >= 2
+#define SCHI_ASSERT(c) SCH_ASSERT(c)
+#else
+#define SCHI_ASSERT(c) ((void)0)
+#endif
+#if SCH_DEBUG >= 3
+#define SCHI_CHECK(call) call
+#else
+#define SCHI_CHECK(call) ((void)0)
+#endif
+
+SCHI_STATIC_ASSERT((SCH_RUNQ_CAP & (SCH_RUNQ_CAP - 1)) == 0 && SCH_RUNQ_CAP >= 2,
+                   "SCH_RUNQ_CAP must be a power of two");
+SCHI_STATIC_ASSERT(SCH_MAX_WORKERS >= 1 && SCH_MAX_WORKERS <= 32767, "SCH_MAX_WORKERS: 1..32767");
+SCHI_STATIC_ASSERT((SCH_SLAB_SIZE & (SCH_SLAB_SIZE - 1)) == 0 && SCH_SLAB_SIZE >= 16384,
+                   "SCH_SLAB_SIZE must be a power of two");
+SCHI_STATIC_ASSERT(SCH_LIFO_CAP >= 1 && SCH_BUDGET >= 1, "SCH_LIFO_CAP, SCH_BUDGET: at least 1");
+
+#ifdef SCH_PLATFORM_HEADER
+#include SCH_PLATFORM_HEADER
+#else
+
+/*==================================================================================================
+ * MARK: - [2] Atomics (private)
+ *   Order-named operations on wrapped cells, so that a bare access does not compile. Together with
+ *   [3] this is a seam: SCH_PLATFORM_HEADER replaces both (a model checker, a simulated clock).
+ *   Uses [1].  Used by everything.
+ *
+ *   There are no fences (ThreadSanitizer does not model them): where two sides publish and then
+ *   look at each other, both do a read-modify-write on one word, or seq_cst operations on both.
+ *   SCHI_CELL marks plain data that is shared under a protocol; a checker watches it for races.
+ *================================================================================================*/
+#define SCHI_ATOMIC(T) struct { T atomic_value; }
+#define SCHI_CELL(T) struct { T cell_value; }
+
+typedef SCHI_ATOMIC(uint64_t) schi_counter; /* a statistic */
+
+#define schi_rd(c) ((c)->cell_value)
+#define schi_wr(c, v) ((void)((c)->cell_value = (v)))
+
+#define schi_load_rlx(a) __atomic_load_n(&(a)->atomic_value, __ATOMIC_RELAXED)
+#define schi_load_acq(a) __atomic_load_n(&(a)->atomic_value, __ATOMIC_ACQUIRE)
+#define schi_load_seq(a) __atomic_load_n(&(a)->atomic_value, __ATOMIC_SEQ_CST)
+#define schi_store_rlx(a, v) __atomic_store_n(&(a)->atomic_value, (v), __ATOMIC_RELAXED)
+#define schi_store_rel(a, v) __atomic_store_n(&(a)->atomic_value, (v), __ATOMIC_RELEASE)
+#define schi_store_seq(a, v) __atomic_store_n(&(a)->atomic_value, (v), __ATOMIC_SEQ_CST)
+#define schi_xchg_acq(a, v) __atomic_exchange_n(&(a)->atomic_value, (v), __ATOMIC_ACQUIRE)
+#define schi_xchg_acqrel(a, v) __atomic_exchange_n(&(a)->atomic_value, (v), __ATOMIC_ACQ_REL)
+#define schi_xchg_seq(a, v) __atomic_exchange_n(&(a)->atomic_value, (v), __ATOMIC_SEQ_CST)
+#define schi_add_rlx(a, v) __atomic_fetch_add(&(a)->atomic_value, (v), __ATOMIC_RELAXED)
+#define schi_add_acqrel(a, v) __atomic_fetch_add(&(a)->atomic_value, (v), __ATOMIC_ACQ_REL)
+#define schi_add_seq(a, v) __atomic_fetch_add(&(a)->atomic_value, (v), __ATOMIC_SEQ_CST)
+#define schi_sub_rlx(a, v) __atomic_fetch_sub(&(a)->atomic_value, (v), __ATOMIC_RELAXED)
+#define schi_sub_acqrel(a, v) __atomic_fetch_sub(&(a)->atomic_value, (v), __ATOMIC_ACQ_REL)
+#define schi_sub_seq(a, v) __atomic_fetch_sub(&(a)->atomic_value, (v), __ATOMIC_SEQ_CST)
+#define schi_or_acqrel(a, v) __atomic_fetch_or(&(a)->atomic_value, (v), __ATOMIC_ACQ_REL)
+#define schi_or_seq(a, v) __atomic_fetch_or(&(a)->atomic_value, (v), __ATOMIC_SEQ_CST)
+#define schi_and_acqrel(a, v) __atomic_fetch_and(&(a)->atomic_value, (v), __ATOMIC_ACQ_REL)
+#define schi_and_seq(a, v) __atomic_fetch_and(&(a)->atomic_value, (v), __ATOMIC_SEQ_CST)
+
+/* Compare and swap: *expected (a plain local) is reloaded on failure; a failure acquires nothing
+ * (rlx) or what it read (acq). Weak: may fail for no reason, so only in loops. */
+#define schi_cas_weak_rel(a, expected, v)                                                          \
+    __atomic_compare_exchange_n(&(a)->atomic_value, expected, v, true, __ATOMIC_RELEASE,           \
+                                __ATOMIC_RELAXED)
+#define schi_cas_weak_acqrel(a, expected, v)                                                       \
+    __atomic_compare_exchange_n(&(a)->atomic_value, expected, v, true, __ATOMIC_ACQ_REL,           \
+                                __ATOMIC_ACQUIRE)
+#define schi_cas_weak_seq(a, expected, v)                                                          \
+    __atomic_compare_exchange_n(&(a)->atomic_value, expected, v, true, __ATOMIC_SEQ_CST,           \
+                                __ATOMIC_SEQ_CST)
+#define schi_cas_acqrel(a, expected, v)                                                            \
+    __atomic_compare_exchange_n(&(a)->atomic_value, expected, v, false, __ATOMIC_ACQ_REL,          \
+                                __ATOMIC_ACQUIRE)
+
+static inline void schi_cpu_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#else
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
+/*==================================================================================================
+ * MARK: - [3] OS calls (private)
+ *   Everything the runtime asks of the system, and nothing else: clock, pages, random, CPUs, locks,
+ *   one-shot event, parker, alarm, threads, the current thread's record. The contract of each
+ *   stands above it; docs/porting.md has them together. Functions that can fail return 0 or a
+ *   negative errno.
+ *   Uses [1] [2].  Used by everything above.  Tests: tests/unit/os.c
+ *
+ *   A unit may have included libc's headers with a strict -std=c11 before us, which hides what is
+ *   not ISO C; on Linux we therefore go by system call numbers, which are always visible.
+ *================================================================================================*/
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#if SCHI_LINUX
+#include <sys/syscall.h>
+/* An alias of libc's symbol under our own name: it may or may not be declared in this unit. */
+extern long schi_libc_syscall(long number, ...) __asm__("syscall");
+#define SCHI_SYS(...) schi_libc_syscall(__VA_ARGS__)
+#elif SCHI_KQUEUE
+#include <signal.h>
+#include <sys/event.h>
+#include <sys/time.h>
+#else
+#include <signal.h>
+#endif
+#ifndef MAP_ANONYMOUS
+#ifdef MAP_ANON
+#define SCHI_MAP_ANON MAP_ANON
+#else
+#define SCHI_MAP_ANON 0x20 /* Linux; hidden by -std=c11 */
+#endif
+#else
+#define SCHI_MAP_ANON MAP_ANONYMOUS
+#endif
+#ifdef MAP_NORESERVE
+#define SCHI_MAP_NORESERVE MAP_NORESERVE
+#elif SCHI_LINUX && !defined(__mips__) && !defined(__sparc__) && !defined(__powerpc__)
+#define SCHI_MAP_NORESERVE 0x4000
+#else
+#define SCHI_MAP_NORESERVE 0
+#endif
+
+static inline uint64_t schi_saturating_add(uint64_t a, uint64_t b) {
+    return a + b < a ? UINT64_MAX : a + b;
+}
+
+/* Clock: nanoseconds that never go back; the start is arbitrary. Any thread. */
+#if defined(CLOCK_MONOTONIC)
+static uint64_t schi_now_ns(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+#else /* Linux with a strict -std: the function is there, its declaration is not */
+extern int schi_libc_clock_gettime(int clock, struct timespec *ts) __asm__("clock_gettime");
+static uint64_t schi_now_ns(void) {
+    struct timespec ts;
+    schi_libc_clock_gettime(1, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+#endif
+
+/* Random 64 bits that differ from process to process. Any thread; never fails. */
+static uint64_t schi_entropy(void) {
+    uint64_t value = 0;
+#if SCHI_LINUX && defined(SYS_getrandom)
+    if (SCHI_SYS(SYS_getrandom, &value, sizeof value, 1 /* do not block */) == sizeof value)
+        return value;
+#elif SCHI_KQUEUE
+    arc4random_buf(&value, sizeof value);
+    return value;
+#endif
+    return schi_now_ns() ^ (uint64_t)(uintptr_t)&value;
+}
+
+/* Default memory: size and align as in sch_allocator. */
+static void *schi_libc_alloc(size_t size, size_t align, void *user) {
+    (void)user;
+    if (align <= sizeof(void *) * 2) return malloc(size);
+    return aligned_alloc(align, (size + align - 1) & ~(align - 1));
+}
+
+static void schi_libc_free(void *memory, size_t size, size_t align, void *user) {
+    (void)size, (void)align, (void)user;
+    free(memory);
+}
+
+static size_t schi_page_size(void) {
+    long size = sysconf(_SC_PAGESIZE);
+    return size > 0 ? (size_t)size : 4096;
+}
+
+/* Anonymous zero pages, not backed before they are touched. libc's mmap: sanitizers see it. */
+static void *schi_map_pages(size_t size, void *user) {
+    (void)user;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | SCHI_MAP_ANON | SCHI_MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return NULL;
+#if SCHI_LINUX
+    SCHI_SYS(SYS_madvise, memory, size,
+             15 /* MADV_NOHUGEPAGE: one touched page must not cost 2 MiB */);
+#endif
+    return memory;
+}
+
+static void schi_unmap_pages(void *memory, size_t size, void *user) {
+    (void)user;
+    munmap(memory, size);
+}
+
+/* Make pages inaccessible, best first: a guard that does not split the mapping (Linux 6.13), or
+ * page protection. Returns which it was (0: neither is to be had), for schi_unguard_pages. */
+static int schi_guard_pages(void *memory, size_t size) {
+#if SCHI_LINUX
+    if (SCHI_SYS(SYS_madvise, memory, size, 102 /* MADV_GUARD_INSTALL */) == 0) return 1;
+#endif
+    return mprotect(memory, size, PROT_NONE) == 0 ? 2 : 0;
+}
+
+static void schi_unguard_pages(void *memory, size_t size, int kind) {
+#if SCHI_LINUX
+    if (kind == 1) SCHI_SYS(SYS_madvise, memory, size, 103 /* MADV_GUARD_REMOVE */);
+#endif
+    if (kind == 2) (void)mprotect(memory, size, PROT_READ | PROT_WRITE);
+}
+
+/* Give pages back to the system; they read as zero or as before when they are touched again. */
+static void schi_discard_pages(void *memory, size_t size) {
+#if SCHI_LINUX
+    SCHI_SYS(SYS_madvise, memory, size, 4 /* MADV_DONTNEED */);
+#elif defined(MADV_FREE)
+    (void)madvise(memory, size, MADV_FREE);
+#else
+    (void)memory, (void)size;
+#endif
+}
+
+/* CPUs ------------------------------------------------------------------------------------------*/
+
+#if SCHI_LINUX
+#define SCHI_CPU_WORDS (4096 / (8 * sizeof(unsigned long)))
+
+/* Read a small file whole; returns its length, 0 if it is not there. */
+static size_t schi_read_file(const char *path, char *text, size_t size) {
+    int fd = open(path, O_RDONLY);
+    size_t used = 0;
+    if (fd < 0) return 0;
+    while (used + 1 < size) {
+        ssize_t n = read(fd, text + used, size - 1 - used);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        used += (size_t)n;
+    }
+    close(fd);
+    text[used] = 0;
+    return used;
+}
+
+/* CPUs' worth of quota of one cgroup folder, 0 if it has none. Version 2 has "quota period" in one
+ * file, version 1 two files. */
+static unsigned schi_cgroup_quota(char *path, size_t length, size_t size, bool version2) {
+    char text[64], *end;
+    long long quota, period;
+    if (length + 24 > size) return 0;
+    strcpy(path + length, version2 ? "/cpu.max" : "/cpu.cfs_quota_us");
+    if (schi_read_file(path, text, sizeof text) == 0 || text[0] == 'm') return 0;
+    quota = strtoll(text, &end, 10);
+    period = version2 ? strtoll(end, NULL, 10) : 100000;
+    if (!version2) {
+        strcpy(path + length, "/cpu.cfs_period_us");
+        if (schi_read_file(path, text, sizeof text) > 0) period = strtoll(text, NULL, 10);
+    }
+    if (quota <= 0 || period <= 0) return 0;
+    return (unsigned)((quota + period - 1) / period > 65535 ? 65535
+                                                            : (quota + period - 1) / period);
+}
+
+/* The smallest quota of our cgroup and its ancestors, 0 for none. /proc/self/cgroup has a line
+ * "id:controllers:path" for each hierarchy; version 2 is the one with id 0. */
+static unsigned schi_cgroup_cpus(void) {
+    char text[4096], path[1200];
+    unsigned least = 0;
+    if (schi_read_file("/proc/self/cgroup", text, sizeof text) == 0) return 0;
+    for (char *line = text, *next; line && *line; line = next) {
+        char *controllers, *group;
+        next = strchr(line, '\n');
+        if (next) *next++ = 0;
+        controllers = strchr(line, ':');
+        group = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!group) continue;
+        *group++ = 0, controllers++;
+        bool version2 = *controllers == 0;
+        if (!version2 && !strstr(controllers, "cpu")) continue;
+        const char *root = version2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+        size_t root_length = strlen(root), length = root_length + strlen(group);
+        if (length + 1 > sizeof path) continue;
+        strcpy(path, root);
+        strcpy(path + root_length, group);
+        for (;;) { /* from our group up to the root */
+            unsigned cpus = schi_cgroup_quota(path, length, sizeof path, version2);
+            if (cpus && (!least || cpus < least)) least = cpus;
+            if (length <= root_length) break;
+            while (length > root_length && path[length - 1] != '/') length--;
+            while (length > root_length && path[length - 1] == '/') length--;
+        }
+    }
+    return least;
+}
+
+/* CPU numbers that this thread may use, at most max into out; returns how many there are. */
+static size_t schi_cpu_list(unsigned *out, size_t max) {
+    unsigned long mask[SCHI_CPU_WORDS];
+    size_t count = 0;
+    long bytes = SCHI_SYS(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    for (size_t i = 0; bytes > 0 && i < (size_t)bytes * 8; i++) {
+        if (!(mask[i / (8 * sizeof mask[0])] >> (i % (8 * sizeof mask[0])) & 1)) continue;
+        if (count < max) out[count] = (unsigned)i;
+        count++;
+    }
+    return count;
+}
+
+/* CPUs that this process may use: affinity, and the quota of its cgroups; at least 1. */
+static unsigned schi_cpu_count(void) {
+    size_t cpus = schi_cpu_list(NULL, 0);
+    unsigned quota = schi_cgroup_cpus();
+    if (cpus == 0) cpus = 1;
+    return quota && quota < cpus ? quota : (unsigned)cpus;
+}
+
+/* Bind the calling thread to one CPU. */
+static int schi_pin_thread(unsigned cpu) {
+    unsigned long mask[SCHI_CPU_WORDS];
+    if (cpu >= sizeof mask * 8) return -EINVAL;
+    memset(mask, 0, sizeof mask);
+    mask[cpu / (8 * sizeof mask[0])] = 1ul << (cpu % (8 * sizeof mask[0]));
+    return SCHI_SYS(SYS_sched_setaffinity, 0, sizeof mask, mask) < 0 ? -errno : 0;
+}
+#define SCHI_CAN_PIN 1
+#else
+static size_t schi_cpu_list(unsigned *out, size_t max) {
+    (void)out, (void)max;
+    return 0;
+}
+
+static unsigned schi_cpu_count(void) {
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return cpus > 0 ? (unsigned)cpus : 1;
+}
+
+static int schi_pin_thread(unsigned cpu) {
+    (void)cpu;
+    return -ENOTSUP;
+}
+#define SCHI_CAN_PIN 0
+#endif
+
+/* Lock: mutual exclusion, not recursive; the holder does not wait for tasks. --------------------*/
+
+typedef struct schi_mutex {
+    pthread_mutex_t os;
+} schi_mutex;
+
+static int schi_mutex_init(schi_mutex *m) { return -pthread_mutex_init(&m->os, NULL); }
+static void schi_mutex_drop(schi_mutex *m) { (void)pthread_mutex_destroy(&m->os); }
+static void schi_lock(schi_mutex *m) { (void)pthread_mutex_lock(&m->os); }
+static void schi_unlock(schi_mutex *m) { (void)pthread_mutex_unlock(&m->os); }
+
+/* Waiting on a word -------------------------------------------------------------------------------
+ * schi_word_wait returns when the word may no longer be `value`, or at the deadline (schi_now_ns
+ * time, UINT64_MAX: none), or for no reason. Who changes the word does so between
+ * schi_waitplace_lock and _unlock, and calls schi_word_wake there, for one waiter or all. A waiter
+ * may see the change and go at once: schi_waitplace_drop waits until the waker has left the place
+ * (with futexes there is nothing to leave: a wake touches only the word's address). */
+
+typedef SCHI_ATOMIC(uint32_t) schi_word;
+
+#if SCHI_LINUX && (defined(SYS_futex) || defined(SYS_futex_time64))
+#if !defined(SYS_futex)
+#define SYS_futex SYS_futex_time64
+#endif
+typedef struct schi_waitplace {
+    char none;
+} schi_waitplace;
+static int schi_waitplace_init(schi_waitplace *p) {
+    p->none = 0;
+    return 0;
+}
+static void schi_waitplace_drop(schi_waitplace *p) { (void)p; }
+static void schi_waitplace_lock(schi_waitplace *p) { (void)p; }
+static void schi_waitplace_unlock(schi_waitplace *p) { (void)p; }
+
+static void schi_word_wait(schi_word *word, schi_waitplace *p, uint32_t value, uint64_t deadline) {
+    (void)p;
+    struct { /* what the kernel takes: seconds, nanoseconds of a register's width */
+        long seconds, nanoseconds;
+    } until = {0, 0};
+    if (deadline != UINT64_MAX) {
+        until.seconds = (long)(deadline / SCH_SECOND);
+        until.nanoseconds = (long)(deadline % SCH_SECOND);
+    }
+    /* FUTEX_WAIT_BITSET, private: an absolute time of the monotonic clock */
+    SCHI_SYS(SYS_futex, &word->atomic_value, 9 | 128, value, deadline == UINT64_MAX ? NULL : &until,
+             NULL, 0xffffffffu);
+}
+
+static void schi_word_wake(schi_word *word, schi_waitplace *p, bool all) {
+    (void)p;
+    SCHI_SYS(SYS_futex, &word->atomic_value, 1 | 128 /* FUTEX_WAKE, private */, all ? INT_MAX : 1,
+             NULL, NULL, 0);
+}
+#else
+/* A condition variable for each word. A single waiter, or all are woken: some systems lose a signal
+ * among several waiters (glibc before 2.41). */
+typedef struct schi_waitplace {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+} schi_waitplace;
+
+static int schi_waitplace_init(schi_waitplace *p) {
+    int error = pthread_mutex_init(&p->lock, NULL);
+    if (error) return -error;
+#if defined(__APPLE__)
+    error = pthread_cond_init(&p->changed, NULL);
+#else
+    pthread_condattr_t attributes;
+    error = pthread_condattr_init(&attributes);
+    if (!error) error = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    if (!error) error = pthread_cond_init(&p->changed, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+#endif
+    if (error) (void)pthread_mutex_destroy(&p->lock);
+    return -error;
+}
+
+static void schi_waitplace_lock(schi_waitplace *p) { (void)pthread_mutex_lock(&p->lock); }
+static void schi_waitplace_unlock(schi_waitplace *p) { (void)pthread_mutex_unlock(&p->lock); }
+
+static void schi_waitplace_drop(schi_waitplace *p) {
+    schi_waitplace_lock(p); /* until the waker whose change we saw has left */
+    schi_waitplace_unlock(p);
+    (void)pthread_cond_destroy(&p->changed);
+    (void)pthread_mutex_destroy(&p->lock);
+}
+
+static void schi_word_wait(schi_word *word, schi_waitplace *p, uint32_t value, uint64_t deadline) {
+    (void)pthread_mutex_lock(&p->lock);
+    if (schi_load_seq(word) == value) {
+        if (deadline == UINT64_MAX) {
+            (void)pthread_cond_wait(&p->changed, &p->lock);
+        } else {
+            struct timespec ts;
+#if defined(__APPLE__)
+            uint64_t now = schi_now_ns(), left = deadline > now ? deadline - now : 0;
+            ts.tv_sec = (time_t)(left / SCH_SECOND), ts.tv_nsec = (long)(left % SCH_SECOND);
+            (void)pthread_cond_timedwait_relative_np(&p->changed, &p->lock, &ts);
+#else
+            ts.tv_sec = (time_t)(deadline / SCH_SECOND), ts.tv_nsec = (long)(deadline % SCH_SECOND);
+            (void)pthread_cond_timedwait(&p->changed, &p->lock, &ts);
+#endif
+        }
+    }
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+static void schi_word_wake(schi_word *word, schi_waitplace *p, bool all) {
+    (void)word;
+    if (all) {
+        (void)pthread_cond_broadcast(&p->changed);
+    } else {
+        (void)pthread_cond_signal(&p->changed);
+    }
+}
+#endif
+
+/* Alarm: a place where one thread sleeps until it is rung, now or at a time, by any thread. -------
+ *   schi_alarm_set(a, ns)  ring in ns nanoseconds; the last such call counts. 0: now, too. Async-
+ *                          signal-safe where it is a system call (Linux, kqueue).
+ *   schi_alarm_wait(a)     sleep until it rings; may return early for no reason. One thread.
+ * The point: a sleeping thread's time-out can be set without waking it. */
+
+#if SCHI_LINUX && (defined(SYS_timerfd_settime) || defined(SYS_timerfd_settime64))
+#ifdef O_CLOEXEC
+#define SCHI_CLOEXEC O_CLOEXEC
+#define SCHI_NONBLOCK O_NONBLOCK
+#else /* hidden by -std=c11 */
+#define SCHI_CLOEXEC 02000000
+#define SCHI_NONBLOCK 04000
+#endif
+#include <poll.h>
+typedef struct schi_alarm {
+    int timer, event; /* descriptors: for later, for now. A timer set to "now" costs much more */
+} schi_alarm;
+
+static int schi_alarm_init(schi_alarm *a) {
+    a->timer = (int)SCHI_SYS(SYS_timerfd_create, 1 /* CLOCK_MONOTONIC */,
+                             SCHI_CLOEXEC | SCHI_NONBLOCK);
+    if (a->timer < 0) return -errno;
+    a->event = (int)SCHI_SYS(SYS_eventfd2, 0, SCHI_CLOEXEC | SCHI_NONBLOCK);
+    if (a->event < 0) {
+        int error = errno;
+        close(a->timer);
+        return -error;
+    }
+    return 0;
+}
+
+static void schi_alarm_drop(schi_alarm *a) {
+    close(a->timer);
+    close(a->event);
+}
+
+static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
+    uint64_t one = 1;
+#if defined(SYS_timerfd_settime)
+    long when[4] = {0, 0, (long)(ns / SCH_SECOND), (long)(ns % SCH_SECOND)};
+    long call = SYS_timerfd_settime;
+#else
+    int64_t when[4] = {0, 0, (int64_t)(ns / SCH_SECOND), (int64_t)(ns % SCH_SECOND)};
+    long call = SYS_timerfd_settime64;
+#endif
+    if (ns > 0) {
+        SCHI_SYS(call, a->timer, 0, when, NULL);
+    } else {
+        SCHI_SYS(SYS_write, a->event, &one, sizeof one);
+    }
+}
+
+static void schi_alarm_wait(schi_alarm *a) {
+    struct pollfd fds[2];
+    uint64_t rings;
+    fds[0].fd = a->timer, fds[0].events = POLLIN, fds[0].revents = 0;
+    fds[1].fd = a->event, fds[1].events = POLLIN, fds[1].revents = 0;
+    (void)poll(fds, 2, -1);
+    for (int i = 0; i < 2; i++) {
+        if (fds[i].revents) SCHI_SYS(SYS_read, fds[i].fd, &rings, sizeof rings);
+    }
+}
+#elif SCHI_KQUEUE
+typedef struct schi_alarm {
+    int fd;
+} schi_alarm;
+
+static int schi_alarm_init(schi_alarm *a) {
+    struct kevent event;
+    a->fd = kqueue();
+    if (a->fd < 0) return -errno;
+    EV_SET(&event, 1, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, 0);
+    if (kevent(a->fd, &event, 1, NULL, 0, NULL) < 0) {
+        int error = errno;
+        close(a->fd);
+        return -error;
+    }
+    return 0;
+}
+
+static void schi_alarm_drop(schi_alarm *a) { close(a->fd); }
+
+static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
+    struct kevent event;
+    if (ns == 0) {
+        EV_SET(&event, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, 0);
+    } else { /* milliseconds on every BSD, rounded up */
+        EV_SET(&event, 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, (intptr_t)((ns + 999999) / 1000000),
+               0);
+    }
+    (void)kevent(a->fd, &event, 1, NULL, 0, NULL);
+}
+
+static void schi_alarm_wait(schi_alarm *a) {
+    struct kevent event;
+    (void)kevent(a->fd, NULL, 0, &event, 1, NULL);
+}
+#else
+typedef struct schi_alarm {
+    schi_waitplace place;
+    schi_word changes;            /* counts schi_alarm_set */
+    SCHI_ATOMIC(uint64_t) ring_at; /* UINT64_MAX: not set */
+} schi_alarm;
+
+static int schi_alarm_init(schi_alarm *a) {
+    schi_store_rlx(&a->changes, 0u); /* rlx: published with the runtime */
+    schi_store_rlx(&a->ring_at, UINT64_MAX); /* rlx: the same */
+    return schi_waitplace_init(&a->place);
+}
+
+static void schi_alarm_drop(schi_alarm *a) { schi_waitplace_drop(&a->place); }
+
+static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
+    schi_store_seq(&a->ring_at, schi_saturating_add(schi_now_ns(), ns));
+    schi_waitplace_lock(&a->place);
+    schi_add_seq(&a->changes, 1u);
+    schi_word_wake(&a->changes, &a->place, true);
+    schi_waitplace_unlock(&a->place);
+}
+
+static void schi_alarm_wait(schi_alarm *a) {
+    for (;;) {
+        uint32_t changes = schi_load_seq(&a->changes);
+        uint64_t ring_at = schi_load_seq(&a->ring_at);
+        if (ring_at <= schi_now_ns()) {
+            schi_store_seq(&a->ring_at, UINT64_MAX);
+            return;
+        }
+        schi_word_wait(&a->changes, &a->place, changes, ring_at);
+    }
+}
+#endif
+
+/* Threads ---------------------------------------------------------------------------------------*/
+
+typedef pthread_t schi_os_thread;
+
+/* Start a thread with every signal blocked that is not its own fault, so that the process's
+ * handlers run on the threads which the program made. Returns 0, -EAGAIN, -ENOMEM, -EINVAL. */
+static int schi_thread_start(schi_os_thread *thread, void *(*run)(void *), void *arg,
+                             size_t stack) {
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error) return -error;
+    error = pthread_attr_setstacksize(&attributes, stack);
+#if SCHI_LINUX
+    /* SIGILL 4, SIGTRAP 5, SIGBUS 7, SIGFPE 8, SIGSEGV 11 stay open, and libc's own 32 to 34. */
+    uint64_t blocked[2] = {~(UINT64_C(1) << 3 | UINT64_C(1) << 4 | UINT64_C(1) << 6 |
+                             UINT64_C(1) << 7 | UINT64_C(1) << 10 | UINT64_C(7) << 31),
+                           0},
+             old[2] = {0, 0};
+#if defined(__mips__)
+    size_t mask_size = 16;
+#else
+    size_t mask_size = 8;
+#endif
+    SCHI_SYS(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, blocked, old, mask_size);
+    if (!error) error = pthread_create(thread, &attributes, run, arg);
+    SCHI_SYS(SYS_rt_sigprocmask, 2, old, NULL, mask_size);
+#else
+    sigset_t blocked, old;
+    sigfillset(&blocked);
+    sigdelset(&blocked, SIGILL), sigdelset(&blocked, SIGTRAP), sigdelset(&blocked, SIGBUS);
+    sigdelset(&blocked, SIGFPE), sigdelset(&blocked, SIGSEGV);
+    (void)pthread_sigmask(SIG_SETMASK, &blocked, &old);
+    if (!error) error = pthread_create(thread, &attributes, run, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+#endif
+    (void)pthread_attr_destroy(&attributes);
+    return -error;
+}
+
+static void schi_thread_join(schi_os_thread thread) { (void)pthread_join(thread, NULL); }
+
+/* Name the calling thread, for debuggers; cut to what the system takes. */
+static void schi_thread_name(const char *name) {
+#if SCHI_LINUX
+    SCHI_SYS(SYS_prctl, 15 /* PR_SET_NAME */, name, 0, 0, 0);
+#elif defined(__APPLE__)
+    (void)pthread_setname_np(name);
+#else
+    (void)name;
+#endif
+}
+
+static schi_os_thread schi_os_self(void) { return pthread_self(); }
+
+static void schi_os_yield(void) { (void)sched_yield(); }
+
+/* The current thread's record. Compilers cache the address of a thread-local across a call in which
+ * a task moved to another thread (gcc, clang: -fPIC, AArch64), so it is read and written only here,
+ * never inlined, behind a barrier. */
+static __thread void *schi_tls_record;
+
+static SCHI_NOINLINE void *schi_tls_get(void) {
+    __asm__ volatile("" ::: "memory");
+    return schi_tls_record;
+}
+
+static SCHI_NOINLINE void schi_tls_set(void *record) {
+    schi_tls_record = record;
+    __asm__ volatile("" ::: "memory");
+}
+
+#endif /* SCH_PLATFORM_HEADER */
+
+/*==================================================================================================
+ * MARK: - [4] Kit (private)
+ *   Memory through the user's allocator, bits, random numbers, parker, one-shot event.
+ *   Uses [2] [3].  Used by everything above.  Tests: tests/unit/kit.c
+ *================================================================================================*/
+
+/* The members' names may be macros in the user's unit, hence the parentheses around them. */
+static void *schi_alloc(const sch_allocator *a, size_t size, size_t align) {
+    return (a->alloc)(size, align, a->user);
+}
+
+static void schi_free(const sch_allocator *a, void *memory, size_t size, size_t align) {
+    if (memory) (a->free)(memory, size, align, a->user);
+}
+
+static void *schi_alloc_zeroed(const sch_allocator *a, size_t size, size_t align) {
+    void *memory = schi_alloc(a, size, align);
+    if (memory) memset(memory, 0, size);
+    return memory;
+}
+
+static size_t schi_round_up(size_t value, size_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+static unsigned schi_bit_count(uint64_t word) { return (unsigned)__builtin_popcountll(word); }
+static unsigned schi_lowest_bit(uint64_t word) { return (unsigned)__builtin_ctzll(word); }
+
+/* Counters: statistics. With one writer (at a time) no read-modify-write is needed. */
+static inline void schi_count(schi_counter *counter, uint64_t n) {
+    schi_store_rlx(counter, schi_load_rlx(counter) + n); /* rlx: a statistic, one writer */
+}
+
+/* Several writers. */
+static inline void schi_count_shared(schi_counter *counter, uint64_t n) {
+    schi_add_rlx(counter, n); /* rlx: a statistic */
+}
+
+static inline uint64_t schi_counted(const schi_counter *counter) {
+    return schi_load_rlx(counter); /* rlx: a statistic, may lag */
+}
+
+/* Random numbers: xorshift64*, seeded by splitmix64 so that neighbouring seeds differ.
+ *   Source  Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2016. */
+typedef struct schi_rng {
+    uint64_t state; /* never 0 */
+} schi_rng;
+
+static uint64_t schi_mix(uint64_t x) {
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+static void schi_rng_init(schi_rng *rng, uint64_t seed) {
+    rng->state = schi_mix(seed);
+    if (rng->state == 0) rng->state = 1;
+}
+
+/* A number below n, n > 0, by multiplication instead of division. */
+static uint32_t schi_rng_below(schi_rng *rng, uint32_t n) {
+    uint64_t x = rng->state;
+    x ^= x >> 12, x ^= x << 25, x ^= x >> 27;
+    rng->state = x;
+    return (uint32_t)(((x * UINT64_C(0x2545f4914f6cdd1d)) >> 32) * n >> 32);
+}
+
+/* Event: happens once, everybody waits for it. */
+typedef struct schi_event {
+    schi_word happened; /* 0, then 1 for ever */
+    schi_waitplace place;
+} schi_event;
+
+static int schi_event_init(schi_event *e) {
+    schi_store_rlx(&e->happened, 0u); /* rlx: published with the runtime */
+    return schi_waitplace_init(&e->place);
+}
+
+static void schi_event_drop(schi_event *e) { schi_waitplace_drop(&e->place); }
+
+static bool schi_event_is_set(schi_event *e) {
+    return schi_load_acq(&e->happened) != 0; /* acq: pairs with the set; all that was before it */
+}
+
+static void schi_event_set(schi_event *e) {
+    schi_waitplace_lock(&e->place);
+    schi_store_seq(&e->happened, 1u);
+    schi_word_wake(&e->happened, &e->place, true);
+    schi_waitplace_unlock(&e->place);
+}
+
+/* Wait until it happened or the deadline came; says which. */
+static bool schi_event_wait(schi_event *e, uint64_t deadline) {
+    while (!schi_event_is_set(e)) {
+        if (deadline != UINT64_MAX && schi_now_ns() >= deadline) return false;
+        schi_word_wait(&e->happened, &e->place, 0, deadline);
+    }
+    return true;
+}
+
+/* Parker: one thread sleeps, any thread wakes it; a wake that comes first is kept, several are one.
+ *   State   EMPTY    nobody sleeps, no wake is kept
+ *           PARKED   the owner sleeps on the word
+ *           ALARM    the owner sleeps in the alarm that it was given
+ *           TOKEN    a wake is kept
+ *   Who     unpark: any thread, stores TOKEN by exchange; park: the owner, takes TOKEN by exchange.
+ *   Why no wake is lost: the owner sleeps only while the word still holds what it put there by
+ *   compare-and-swap from EMPTY; an unpark that comes between finds PARKED or ALARM and wakes it.
+ *   The unparker touches the parker no more after the word (but for the address). */
+enum { SCHI_PARKER_EMPTY, SCHI_PARKER_PARKED, SCHI_PARKER_ALARM, SCHI_PARKER_TOKEN };
+
+typedef struct schi_parker {
+    schi_word state;
+    schi_waitplace place;
+} schi_parker;
+
+static int schi_parker_init(schi_parker *p) {
+    schi_store_rlx(&p->state, (uint32_t)SCHI_PARKER_EMPTY); /* rlx: published with its owner */
+    return schi_waitplace_init(&p->place);
+}
+
+static void schi_parker_drop(schi_parker *p) { schi_waitplace_drop(&p->place); }
+
+/* alarm: where the owner sleeps if it sleeps in one. */
+static void schi_unpark(schi_parker *p, schi_alarm *alarm) {
+    uint32_t old;
+    schi_waitplace_lock(&p->place);
+    /* acqrel: pairs with the exchange in park; what we did is visible to the one woken. */
+    old = schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_TOKEN);
+    if (old == SCHI_PARKER_PARKED) schi_word_wake(&p->state, &p->place, false);
+    schi_waitplace_unlock(&p->place);
+    if (old == SCHI_PARKER_ALARM) schi_alarm_set(alarm, 0);
+}
+
+/* Sleep until woken (true) or the deadline (false). Owner only. */
+static bool schi_park(schi_parker *p, uint64_t deadline) {
+    uint32_t state = SCHI_PARKER_EMPTY;
+    /* acqrel: acquires from unpark when it fails because of a TOKEN. */
+    if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_PARKED)) {
+        for (;;) {
+            schi_word_wait(&p->state, &p->place, SCHI_PARKER_PARKED, deadline);
+            /* acq: pairs with unpark. */
+            if (schi_load_acq(&p->state) == SCHI_PARKER_TOKEN) break;
+            if (deadline != UINT64_MAX && schi_now_ns() >= deadline) break;
+        }
+    }
+    /* acqrel: acquires from an unpark, also from one that just beat the deadline. */
+    return schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY) == SCHI_PARKER_TOKEN;
+}
+
+/* Sleep in the alarm until woken (true) or until it rang for another reason (false). Owner only. */
+static bool schi_park_alarm(schi_parker *p, schi_alarm *alarm) {
+    uint32_t state = SCHI_PARKER_EMPTY;
+    /* acqrel: as in schi_park. */
+    if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_ALARM)) schi_alarm_wait(alarm);
+    /* acqrel: acquires from unpark. */
+    return schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY) == SCHI_PARKER_TOKEN;
+}
+
+/*==================================================================================================
+ * MARK: - [5.1] Run queue (private)
+ *   Bounded ring: the owner pushes and pops, any worker steals half; and a slot in front of it.
+ *   Uses [2].  Used by [11].  Tests: tests/unit/runq.c
+ *================================================================================================*/
+
+/* What queues link: the first member of a task. */
+typedef struct schi_node {
+    SCHI_CELL(struct schi_node *) next; /* whoever holds the node */
+} schi_node;
+
+#ifndef SCHI_INDEX
+#define SCHI_INDEX uint32_t    /* a model checker takes narrow ones, so that they wrap soon */
+#define SCHI_HEAD uint64_t     /* two indices */
+#define SCHI_INDEX_BITS 32
+#endif
+#define SCHI_RUNQ_MASK ((SCHI_INDEX)(SCH_RUNQ_CAP - 1))
+
+/* Run queue: bounded ring, one owner, many thieves.
+ *   Source      Go's runtime runq (Vyukov, 2012); head split into steal and real after Tokio's
+ *               multi_thread queue.
+ *   State       head = steal | real << 32,  tail,  slots[CAP].  Indices wrap.
+ *   Invariants  I1  steal <= real <= tail,  tail - steal <= CAP   (mod 2^32)
+ *               I2  steal != real  <=>  exactly one thief is between steal_begin and steal_end
+ *               I3  the owner never writes a slot in [steal, tail)
+ *   Who         push pop take_half: owner.  steal: any worker but the owner.  len: anyone, a hint.
+ *   Progress    push wait-free; pop, steal lock-free; a steal gives up while another is active.
+ *   Full        push says so; the owner then takes half out and overflows into the injector [5.2].
+ *   Why nothing is lost or run twice: real moves only by compare-and-swap on the whole head, and
+ *   whoever moves it over an index has that slot for himself. 32-bit indices: for the same head to
+ *   come round, 2^32 tasks must pass while a thief sits between its load and its swap.
+ *
+ *   The LIFO slot holds one woken task that runs before the ring. Owner and thief exchange it, so
+ *   it is always one's or the other's. No push to it wakes anybody; the standby [11] watches over
+ *   it.
+ */
+typedef struct schi_runq {
+    SCHI_ATOMIC(SCHI_HEAD) head SCHI_ALIGNED(SCH_CACHELINE); /* owner and thieves */
+    SCHI_ATOMIC(SCHI_INDEX) tail SCHI_ALIGNED(SCH_CACHELINE); /* owner writes, thieves read */
+    SCHI_ATOMIC(schi_node *) lifo;                           /* owner; a thief in need */
+    SCHI_CELL(schi_node *) slots[SCH_RUNQ_CAP]; /* owner outside [steal, tail), thief in */
+} schi_runq;
+
+static SCHI_INDEX schi_runq_steal_of(SCHI_HEAD head) { return (SCHI_INDEX)head; }
+static SCHI_INDEX schi_runq_real_of(SCHI_HEAD head) {
+    return (SCHI_INDEX)(head >> SCHI_INDEX_BITS);
+}
+
+static SCHI_HEAD schi_runq_head(SCHI_INDEX steal, SCHI_INDEX real) {
+    return (SCHI_HEAD)((SCHI_HEAD)real << SCHI_INDEX_BITS | (SCHI_HEAD)steal);
+}
+
+static void schi_runq_init(schi_runq *q, SCHI_INDEX start) {
+    schi_store_rlx(&q->head, schi_runq_head(start, start)); /* rlx: published with the core */
+    schi_store_rlx(&q->tail, start);                        /* rlx: the same */
+    schi_store_rlx(&q->lifo, (schi_node *)NULL);            /* rlx: the same */
+}
+
+/* Tasks in the ring, without the slot. Exact for the owner while nobody steals. */
+static SCHI_INDEX schi_runq_len(schi_runq *q) {
+    SCHI_HEAD head = schi_load_acq(&q->head); /* acq: tail below is then not older than head */
+    SCHI_INDEX tail = schi_load_acq(&q->tail); /* acq: a thief that goes on reads it again */
+    SCHI_INDEX len = (SCHI_INDEX)(tail - schi_runq_real_of(head));
+    return len > SCH_RUNQ_CAP ? 0 : len; /* head moved on between the two loads */
+}
+
+SCHI_UNUSED static void schi_runq_check(schi_runq *q) {
+    SCHI_HEAD head = schi_load_acq(&q->head);  /* acq: as in len */
+    SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: the owner calls, only it writes */
+    SCHI_INDEX steal = schi_runq_steal_of(head), real = schi_runq_real_of(head);
+    SCHI_ASSERT((SCHI_INDEX)(tail - steal) <= SCH_RUNQ_CAP);                    /* I1 */
+    SCHI_ASSERT((SCHI_INDEX)(real - steal) <= (SCHI_INDEX)(tail - steal));      /* I1 */
+    (void)steal, (void)real, (void)tail;
+}
+
+/* Returns how many are in the ring now, 0 if it is full and nothing was pushed. */
+static SCHI_INDEX schi_runq_push(schi_runq *q, schi_node *node) {
+    SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: only we write it */
+    /* acq: pairs with rel in steal_end; the thief's slot reads come before we reuse its slots. */
+    SCHI_HEAD head = schi_load_acq(&q->head);
+    SCHI_INDEX steal = schi_runq_steal_of(head);
+
+    SCHI_ASSERT((SCHI_INDEX)(tail - steal) <= SCH_RUNQ_CAP); /* I1 */
+    if ((SCHI_INDEX)(tail - steal) == SCH_RUNQ_CAP) return 0;
+
+    schi_wr(&q->slots[tail & SCHI_RUNQ_MASK], node); /* ours alone, by I3 */
+    /* rel: pairs with acq of tail in steal; publishes the slot and the task behind it. */
+    schi_store_rel(&q->tail, (SCHI_INDEX)(tail + 1));
+    return (SCHI_INDEX)(tail + 1 - schi_runq_real_of(head));
+}
+
+static schi_node *schi_runq_pop(schi_runq *q) {
+    SCHI_HEAD head = schi_load_acq(&q->head); /* acq: as the exchange below when it fails */
+    for (;;) {
+        SCHI_INDEX steal = schi_runq_steal_of(head), real = schi_runq_real_of(head);
+        SCHI_INDEX after = (SCHI_INDEX)(real + 1);
+        if (real == schi_load_rlx(&q->tail)) return NULL; /* rlx: only we write it */
+        /* While a thief works (I2) its steal mark stays; otherwise both move together.
+         * acqrel: pairs with the swaps of thieves; the slot is ours after it. */
+        if (schi_cas_weak_acqrel(&q->head, &head,
+                                 schi_runq_head(steal == real ? after : steal, after))) {
+            return schi_rd(&q->slots[real & SCHI_RUNQ_MASK]);
+        }
+    }
+}
+
+/* Take the older half out of a full ring, linked in order, first to *first and last to *last.
+ * Returns how many; 0 if a thief is at work (then there is room soon). Owner. */
+static SCHI_INDEX schi_runq_take_half(schi_runq *q, schi_node **first, schi_node **last) {
+    SCHI_HEAD head = schi_load_acq(&q->head);  /* acq: as in pop */
+    SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: only we write it */
+    SCHI_INDEX real = schi_runq_real_of(head), half = (SCHI_INDEX)(tail - real) / 2;
+    schi_node *node;
+    if (schi_runq_steal_of(head) != real || half == 0) return 0;
+    /* acqrel: as in pop; [real, real + half) is ours after it. */
+    if (!schi_cas_acqrel(&q->head, &head,
+                         schi_runq_head((SCHI_INDEX)(real + half), (SCHI_INDEX)(real + half)))) {
+        return 0;
+    }
+    *first = node = schi_rd(&q->slots[real & SCHI_RUNQ_MASK]);
+    for (SCHI_INDEX i = 1; i < half; i++) {
+        schi_node *next = schi_rd(&q->slots[(SCHI_INDEX)(real + i) & SCHI_RUNQ_MASK]);
+        schi_wr(&node->next, next);
+        node = next;
+    }
+    schi_wr(&node->next, (schi_node *)NULL);
+    *last = node;
+    return half;
+}
+
+/* First half of a steal: claim the older half of the victim's tasks, rounded up.
+ * Returns how many; they stand from *from on. 0: nothing there, or another thief is at work. */
+static SCHI_INDEX schi_runq_steal_begin(schi_runq *victim, SCHI_INDEX max, SCHI_INDEX *from) {
+    SCHI_HEAD head =
+        schi_load_acq(&victim->head); /* acq: pairs with the owner's and thieves' swaps */
+    for (;;) {
+        SCHI_INDEX steal = schi_runq_steal_of(head), real = schi_runq_real_of(head);
+        /* acq: pairs with rel in push; the slots below tail are written. */
+        SCHI_INDEX tail = schi_load_acq(&victim->tail);
+        SCHI_INDEX len = (SCHI_INDEX)(tail - real), n = (SCHI_INDEX)(len - len / 2);
+        if (steal != real || len == 0) return 0;
+        if (len > SCH_RUNQ_CAP) { /* tail is newer than head: look again */
+            head = schi_load_acq(&victim->head); /* acq: as above */
+            continue;
+        }
+        if (n > max) n = max;
+        /* acqrel: makes [real, real + n) ours, and steal stays behind to say so (I2). */
+        if (schi_cas_weak_acqrel(&victim->head, &head,
+                                 schi_runq_head(steal, (SCHI_INDEX)(real + n)))) {
+            *from = real;
+            return n;
+        }
+    }
+}
+
+/* Second half: the slots are read, the owner may use them again. */
+static void schi_runq_steal_end(schi_runq *victim) {
+    SCHI_HEAD head = schi_load_acq(&victim->head); /* acq: only real may have moved meanwhile */
+    for (;;) {
+        SCHI_INDEX real = schi_runq_real_of(head);
+        SCHI_ASSERT(schi_runq_steal_of(head) != real); /* I2 */
+        /* acqrel: the release half pairs with acq of head in push, our slot reads come before. */
+        if (schi_cas_weak_acqrel(&victim->head, &head, schi_runq_head(real, real))) return;
+    }
+}
+
+/* Move half of the victim's tasks to our ring and return the first of them, or NULL. *count gets
+ * how many there were. Owner of `to`, whose ring must be at most half full. */
+static schi_node *schi_runq_steal(schi_runq *victim, schi_runq *to, SCHI_INDEX *count) {
+    SCHI_INDEX from = 0, tail = schi_load_rlx(&to->tail); /* rlx: only we write it */
+    SCHI_INDEX n;
+    schi_node *first;
+    *count = 0;
+    /* acq: pairs with rel in steal_end by somebody who stole from us and may still read. */
+    if ((SCHI_INDEX)(tail - schi_runq_steal_of(schi_load_acq(&to->head))) > SCH_RUNQ_CAP / 2)
+        return NULL;
+    n = schi_runq_steal_begin(victim, SCH_RUNQ_CAP / 2, &from);
+    if (n == 0) return NULL;
+    first = schi_rd(&victim->slots[from & SCHI_RUNQ_MASK]);
+    for (SCHI_INDEX i = 1; i < n; i++) {
+        schi_wr(&to->slots[(SCHI_INDEX)(tail + i - 1) & SCHI_RUNQ_MASK],
+                schi_rd(&victim->slots[(SCHI_INDEX)(from + i) & SCHI_RUNQ_MASK]));
+    }
+    schi_runq_steal_end(victim);
+    /* rel: as in push. */
+    if (n > 1) schi_store_rel(&to->tail, (SCHI_INDEX)(tail + n - 1));
+    *count = n;
+    return first;
+}
+
+/* Put a node (or NULL) into the LIFO slot and get what was there. Owner; a thief only with NULL. */
+static schi_node *schi_lifo_swap(schi_runq *q, schi_node *node) {
+    /* acqrel: gives the task to whoever takes it, and takes one that another gave. */
+    return schi_xchg_acqrel(&q->lifo, node);
+}
+
+static bool schi_lifo_is_empty(schi_runq *q) {
+    return schi_load_rlx(&q->lifo) == NULL; /* rlx: a hint, the exchange decides */
+}
+
+/*==================================================================================================
+ * MARK: - [5.2] Injector (private)
+ *   The queue for tasks from outside and for overflow: any thread pushes, workers pop in batches.
+ *   Uses [2] [3].  Used by [11].  Tests: tests/unit/inject.c
+ *================================================================================================*/
+
+/* Injector: a stack that producers push to, and a list that consumers turn it into.
+ *   Source      Treiber, "Coping with Parallelism", 1986, for the stack; consumers only take all of
+ *               it, so there is no ABA. The turned list keeps first-in first-out.
+ *   State       top: newest pushed, or CLOSED.  first..last: older ones, in order.  pushed, popped:
+ *               totals; pushed is counted before the push and popped before the pop, so their
+ *               difference is never below what a pop can get.
+ *   Who         push, is_empty, len: any thread, also in a signal handler.  pop, close: any worker;
+ *               they exclude each other by the lock.
+ *   Progress    push lock-free and O(1), no producer waits for another or for a consumer. Pop turns
+ *               the stack: O(1) for each task over time.
+ *   Handshake   push is seq_cst on top, is_empty loads top seq_cst: see [5.3].
+ */
+typedef struct schi_inject {
+    SCHI_ATOMIC(schi_node *) top SCHI_ALIGNED(SCH_CACHELINE); /* any */
+    SCHI_ATOMIC(uint64_t) pushed;                            /* any */
+    schi_mutex lock SCHI_ALIGNED(SCH_CACHELINE);
+    SCHI_ATOMIC(schi_node *) first; /* written under lock, read by any */
+    schi_node *last;                /* under lock; valid while first is not NULL */
+    SCHI_ATOMIC(uint64_t) popped;   /* written under lock, read by any */
+} schi_inject;
+
+#define SCHI_INJECT_CLOSED                                                                         \
+    ((schi_node *)(uintptr_t)1) /* top of a closed injector; never followed */
+
+static int schi_inject_init(schi_inject *q) {
+    schi_store_rlx(&q->top, (schi_node *)NULL);   /* rlx: published with the runtime */
+    schi_store_rlx(&q->first, (schi_node *)NULL); /* rlx: the same */
+    schi_store_rlx(&q->pushed, UINT64_C(0));      /* rlx: the same */
+    schi_store_rlx(&q->popped, UINT64_C(0));      /* rlx: the same */
+    q->last = NULL;
+    return schi_mutex_init(&q->lock);
+}
+
+static void schi_inject_drop(schi_inject *q) { schi_mutex_drop(&q->lock); }
+
+/* Push n linked nodes, first to be popped first. false: closed, nothing was pushed. */
+static bool schi_inject_push(schi_inject *q, schi_node *first, schi_node *last, uint64_t n) {
+    schi_node *top, *newest = first;
+    if (first != last) { /* the stack wants the newest on top: turn the chain round */
+        schi_node *below = NULL, *node = first, *next;
+        for (;; below = node, node = next) {
+            next = schi_rd(&node->next);
+            schi_wr(&node->next, below);
+            if (node == last) break;
+        }
+        newest = last;
+    }
+    schi_add_rlx(&q->pushed, n); /* rlx: a count; top orders the tasks */
+    top = schi_load_seq(&q->top);
+    do {
+        if (top == SCHI_INJECT_CLOSED) {
+            schi_sub_rlx(&q->pushed, n); /* rlx: as above */
+            return false;
+        }
+        schi_wr(&first->next, top);
+    } while (!schi_cas_weak_seq(&q->top, &top, newest));
+    return true;
+}
+
+static bool schi_inject_is_empty(schi_inject *q) {
+    schi_node *top = schi_load_seq(&q->top);
+    if (top != NULL && top != SCHI_INJECT_CLOSED) return false;
+    /* acq: a pop that made it NULL took all there was; one that turns the stack keeps first set. */
+    return schi_load_acq(&q->first) == NULL;
+}
+
+/* Tasks inside; at least what a pop could get now. */
+static uint64_t schi_inject_len(schi_inject *q) {
+    uint64_t popped = schi_load_acq(&q->popped); /* acq: pushed below is then not older */
+    return schi_load_rlx(&q->pushed) - popped;   /* rlx: as in push */
+}
+
+/* Take the whole stack and append it, turned, to the list. Under the lock. */
+static void schi_inject_turn(schi_inject *q) {
+    schi_node *top = schi_load_seq(&q->top), *list = NULL, *oldest;
+    do {
+        if (top == NULL || top == SCHI_INJECT_CLOSED) return;
+    } while (!schi_cas_weak_seq(&q->top, &top, (schi_node *)NULL));
+    oldest = NULL;
+    for (schi_node *next; top != NULL; top = next) {
+        next = schi_rd(&top->next);
+        schi_wr(&top->next, list);
+        list = top;
+        if (oldest == NULL) oldest = top; /* the newest comes first here and ends up last */
+    }
+    if (schi_load_rlx(&q->first) == NULL) { /* rlx: under the lock */
+        schi_store_rel(&q->first, list);    /* rel: pairs with acq in is_empty */
+    } else {
+        schi_wr(&q->last->next, list);
+    }
+    q->last = oldest;
+}
+
+/* Take up to max tasks, linked in order; returns how many. */
+static uint64_t schi_inject_pop(schi_inject *q, uint64_t max, schi_node **first) {
+    uint64_t n = 0;
+    schi_node *node, *end = NULL;
+    if (schi_inject_is_empty(q)) return 0;
+    schi_lock(&q->lock);
+    /* Between the exchange and the store of first the injector looks empty to others: whoever holds
+     * the lock takes the tasks, or leaves them in first before the lock goes. */
+    if (schi_load_rlx(&q->first) == NULL) schi_inject_turn(q); /* rlx: under the lock */
+    *first = node = schi_load_rlx(&q->first);                  /* rlx: under the lock */
+    while (node != NULL && n < max) {
+        end = node;
+        node = schi_rd(&node->next);
+        n++;
+    }
+    if (n > 0) {
+        schi_wr(&end->next, (schi_node *)NULL);
+        schi_store_rel(&q->first, node);                    /* rel: pairs with acq in is_empty */
+        schi_store_rel(&q->popped,
+                       schi_load_rlx(&q->popped) + n); /* rel: pairs with acq in len; rlx: lock */
+    }
+    schi_unlock(&q->lock);
+    return n;
+}
+
+/* No more pushes; what is inside can still be popped. */
+static void schi_inject_close(schi_inject *q) {
+    schi_node *top = NULL;
+    schi_lock(&q->lock);
+    for (;;) {
+        schi_inject_turn(q);
+        top = schi_load_seq(&q->top);
+        if (top == SCHI_INJECT_CLOSED) break;
+        if (top == NULL && schi_cas_weak_seq(&q->top, &top, SCHI_INJECT_CLOSED)) break;
+    }
+    schi_unlock(&q->lock);
+}
+
+/*==================================================================================================
+ * MARK: - [5.3] Idle set (private)
+ *   Who runs, who searches, who sleeps, which cores are free: every decision to wake goes through
+ *   it. Uses [2] [3] [4]. Used by [11] [12]. Tests: tests/unit/idle.c
+ *================================================================================================*/
+
+/* Idle set.
+ *   Source    Tokio's multi_thread Idle (packed word) and multi_thread_alt Idle (bitmap of cores,
+ *             pairing a sleeper with a core); Go's sched.nmspinning and its "delicate dance".
+ *   State     word      searching:15 | running:15 | ARMED. running counts the cores that a thread
+ *                       holds or has lent, searching those of them that look for work.
+ *             idle      bitmap of cores that nobody holds. A claim is a read-modify-write of a bit.
+ *             lent      bitmap of cores whose holder is inside sch_block_in_place. Whoever clears
+ *                       the bit owns the core: the returning holder, or a waker that found no idle
+ *                       core.
+ *             sleepers  threads without a core that sleep, newest first; one of them may have the
+ *                       standby's place and is chosen last.
+ *   Who       word, lent: any thread, atomic. sleepers, standby and transitions of idle: under
+ *   lock. Invariants
+ *     J1  popcount(idle) = cores - running, whenever the lock is free.
+ *     J2  an idle or lent core has an empty ring and LIFO slot.
+ *     J3  threads that are not inside a blocking call >= cores ([12] sees to it before it lets a
+ *         core go). So while a core is idle or lent, a thread sleeps, or is on its way to the lock.
+ *
+ * Why no wake-up is lost. Work is visible after a push to the injector; the pusher then calls
+ * schi_idle_handshake, a read-modify-write of word (adding 0: a load would not do, see below).
+ *   *   1  "searcher".  The pusher sees searching > 0 and leaves. The searcher ends its search by a
+ *      read-modify-write of the same word, which comes after the pusher's in the order of that
+ *      word; so it sees the push. If it found nothing it stops running by the same operation, and
+ *      looks at every queue again before it sleeps ("a searcher looks again"); if it found work it
+ *      runs, and comes back to the injector by itself (case 2).
+ *   2  "all run".   The pusher sees every core running and none lent, and leaves. A core stops
+ *      running by a read-modify-write of word, again later than the pusher's, and its thread looks
+ *      again before it sleeps. For a lent core: the lender sets the bit (seq_cst) and then looks at
+ *      the injector (seq_cst load); the pusher pushed (seq_cst) and then looked at the bitmap
+ *      (seq_cst load). One of the two sees the other.
+ *   3  "nobody sleeps". The pusher finds a free core under the lock, but no sleeper. By J3 a thread
+ *      without a core is on its way to the lock; there it takes the idle core and searches, or it
+ *      is listed as a sleeper and then does the handshake itself and looks again.
+ *   4  Otherwise the pusher takes a sleeper and a core under the lock, and counts it as searching
+ *      before it lets the lock go: a second pusher is in case 1.
+ * A plain or seq_cst load instead of the handshake is not enough: only the order of modifications
+ * of word decides between "the push came before the last look" and "the last look came before". A
+ * local push by a running worker needs none of this: its own thread comes back to its ring.
+ *
+ * To lose the lock: sleepers become a bitmap of threads, claimed like cores; case 3 then needs the
+ * order "list myself, release the core, look again", which sleep already has.
+ */
+#define SCHI_IDLE_SEARCHING 1u
+#define SCHI_IDLE_RUNNING (1u << 15)
+#define SCHI_IDLE_ARMED (1u << 30)
+#define SCHI_IDLE_MAX 0x7fffu
+#define SCHI_CHUNKS ((SCH_MAX_WORKERS + 63) / 64)
+#define SCHI_NO_CORE UINT_MAX
+
+typedef struct schi_sleeper {
+    struct schi_sleeper *next, *prev; /* under lock */
+    bool listed;                      /* under lock: may be chosen */
+    bool in_place;                    /* under lock: has the standby's place */
+    bool searching, rescue;           /* giver, under lock: how the core that it got is counted, and
+                                         whether to search as the standby does */
+    schi_parker parker;
+} schi_sleeper;
+
+typedef struct schi_idle {
+    SCHI_ATOMIC(uint32_t) word SCHI_ALIGNED(SCH_CACHELINE); /* any */
+    SCHI_ATOMIC(uint64_t) lent[SCHI_CHUNKS];                /* any */
+    SCHI_ATOMIC(uint64_t) idle[SCHI_CHUNKS];                /* changed under lock, read by any */
+    schi_mutex lock SCHI_ALIGNED(SCH_CACHELINE);
+    schi_sleeper *sleepers; /* under lock, without the standby */
+    schi_sleeper *standby;  /* under lock */
+    unsigned num_cores;     /* fixed after start */
+    unsigned num_chunks;    /* fixed after start */
+} schi_idle;
+
+static unsigned schi_idle_searching(uint32_t word) { return word & SCHI_IDLE_MAX; }
+static unsigned schi_idle_running(uint32_t word) { return word >> 15 & SCHI_IDLE_MAX; }
+
+static int schi_idle_init(schi_idle *d) {
+    memset(d, 0, sizeof *d);
+    return schi_mutex_init(&d->lock);
+}
+
+/* So many cores, all idle. Before any thread uses the set. */
+static void schi_idle_set_cores(schi_idle *d, unsigned num_cores) {
+    d->num_cores = num_cores;
+    d->num_chunks = (num_cores + 63) / 64;
+    for (unsigned i = 0; i < num_cores; i++) {
+        (void)schi_or_seq(&d->idle[i / 64], UINT64_C(1) << (i % 64));
+    }
+}
+
+static void schi_idle_drop(schi_idle *d) { schi_mutex_drop(&d->lock); }
+
+/* The pusher's half of the argument above: order us in the modifications of word. */
+static uint32_t schi_idle_handshake(schi_idle *d) {
+    return schi_add_seq(&d->word, 0u); /* seq: also orders the push before a look at lent */
+}
+
+static unsigned schi_idle_num_lent(schi_idle *d) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < d->num_chunks; i++) n += schi_bit_count(schi_load_seq(&d->lent[i]));
+    return n;
+}
+
+SCHI_UNUSED static void schi_idle_check(schi_idle *d) { /* under the lock */
+    unsigned n = 0;
+    for (unsigned i = 0; i < d->num_chunks; i++) n += schi_bit_count(schi_load_seq(&d->idle[i]));
+    SCHI_ASSERT(n + schi_idle_running(schi_load_seq(&d->word)) == d->num_cores); /* J1 */
+    (void)n;
+}
+
+/* Is it worth taking the lock? The word is from a handshake. */
+static bool schi_idle_may_wake(schi_idle *d, uint32_t word) {
+    if (schi_idle_searching(word) > 0) return false;                      /* case 1 */
+    if (schi_idle_running(word) < d->num_cores) return true;              /* an idle core */
+    return schi_idle_num_lent(d) > 0;                                     /* case 2 */
+}
+
+/* Claim a bit of a bitmap; SCHI_NO_CORE if none is set. */
+static unsigned schi_idle_claim(schi_idle *d, bool lent) {
+    for (unsigned i = 0; i < d->num_chunks; i++) {
+        for (;;) {
+            uint64_t word = lent ? schi_load_seq(&d->lent[i]) : schi_load_seq(&d->idle[i]);
+            uint64_t bit = word & (~word + 1), old;
+            if (word == 0) break;
+            old = lent ? schi_and_seq(&d->lent[i], ~bit) : schi_and_seq(&d->idle[i], ~bit);
+            if (old & bit) return i * 64 + schi_lowest_bit(bit);
+        }
+    }
+    return SCHI_NO_CORE;
+}
+
+/* Take an idle core and count it in. Under the lock. */
+static unsigned schi_idle_acquire(schi_idle *d, bool searching) {
+    unsigned core = schi_idle_claim(d, false);
+    if (core == SCHI_NO_CORE) return core;
+    schi_add_seq(&d->word, SCHI_IDLE_RUNNING + (searching ? SCHI_IDLE_SEARCHING : 0u));
+    SCHI_CHECK(schi_idle_check(d));
+    return core;
+}
+
+/* Take a core that is lent; it counts as running already. Under the lock. */
+static unsigned schi_idle_acquire_lent(schi_idle *d, bool searching) {
+    unsigned core = schi_idle_claim(d, true);
+    if (core != SCHI_NO_CORE && searching) schi_add_seq(&d->word, SCHI_IDLE_SEARCHING);
+    return core;
+}
+
+/* Count a core out and make it idle. Its ring and slot are empty (J2). Under the lock. */
+static void schi_idle_release(schi_idle *d, unsigned core, bool searching) {
+    schi_or_seq(&d->idle[core / 64], UINT64_C(1) << (core % 64));
+    schi_sub_seq(&d->word, SCHI_IDLE_RUNNING + (searching ? SCHI_IDLE_SEARCHING : 0u));
+    SCHI_CHECK(schi_idle_check(d));
+}
+
+/* List a thread that is about to sleep; the first one gets the standby's place. Under the lock. */
+static void schi_idle_list(schi_idle *d, schi_sleeper *s) {
+    SCHI_ASSERT(!s->listed);
+    s->listed = true;
+    s->in_place = d->standby == NULL;
+    if (s->in_place) {
+        d->standby = s;
+        return;
+    }
+    s->prev = NULL;
+    s->next = d->sleepers;
+    if (s->next) s->next->prev = s;
+    d->sleepers = s;
+}
+
+/* Take a thread off the list; false if somebody chose it before. The standby keeps its place until
+ * it leaves it: a second thread in the alarm could take the ring that is for the first. Under the
+ * lock. */
+static bool schi_idle_unlist(schi_idle *d, schi_sleeper *s) {
+    if (!s->listed) return false;
+    s->listed = false;
+    if (s->in_place) return true;
+    if (s->prev) {
+        s->prev->next = s->next;
+    } else {
+        d->sleepers = s->next;
+    }
+    if (s->next) s->next->prev = s->prev;
+    return true;
+}
+
+/* Choose a sleeper, the standby last; off the list then. NULL: nobody sleeps. Under the lock. */
+static schi_sleeper *schi_idle_choose(schi_idle *d) {
+    schi_sleeper *s = d->sleepers;
+    if (!s && d->standby && d->standby->listed) s = d->standby;
+    if (s) (void)schi_idle_unlist(d, s);
+    return s;
+}
+
+static bool schi_idle_has_sleeper(schi_idle *d) {
+    return d->sleepers || (d->standby && d->standby->listed);
+}
+
+/* The owner leaves the standby's place, if it has it. Returns a sleeper to be unparked, so that it
+ * takes the place; NULL: none. Under the lock. */
+static schi_sleeper *schi_idle_vacate(schi_idle *d, schi_sleeper *s) {
+    SCHI_ASSERT(!s->listed);
+    if (!s->in_place) return NULL;
+    s->in_place = false;
+    d->standby = NULL;
+    return d->sleepers;
+}
+
+/* Become a searcher unless half of the running cores search already. Counts us in. */
+static bool schi_idle_try_search(schi_idle *d) {
+    uint32_t word = schi_load_seq(&d->word);
+    do {
+        if (2 * schi_idle_searching(word) >= schi_idle_running(word)) return false;
+    } while (!schi_cas_weak_seq(&d->word, &word, word + SCHI_IDLE_SEARCHING));
+    return true;
+}
+
+/* Stop searching because work was found. Returns whether we were the last who searched. */
+static bool schi_idle_stop_search(schi_idle *d) {
+    return schi_idle_searching(schi_sub_seq(&d->word, SCHI_IDLE_SEARCHING)) == 1;
+}
+
+/* Lend a core; its ring and slot are empty (J2). Afterwards look at the injector (case 2). */
+static void schi_idle_lend(schi_idle *d, unsigned core) {
+    schi_or_seq(&d->lent[core / 64], UINT64_C(1) << (core % 64));
+}
+
+/* Take a lent core back: true if it is ours again, false if somebody has it. */
+static bool schi_idle_take_back(schi_idle *d, unsigned core) {
+    uint64_t bit = UINT64_C(1) << (core % 64);
+    return (schi_and_seq(&d->lent[core / 64], ~bit) & bit) != 0;
+}
+
+/*==================================================================================================
+ * MARK: - [5.4] Core slot (private)
+ *   Hand-off of a core from thread to thread: the giver leaves it, then wakes the taker.
+ *   Uses [2].  Used by [11] [12].  Tests: tests/unit/idle.c
+ *================================================================================================*/
+
+/* Slot: at most one core on its way to one thread.
+ *   Invariant  who took the thread off the idle set's list is the only giver; who is listed is the
+ *              only taker, and finds the slot filled when it is off the list and has been woken.
+ */
+typedef struct schi_slot {
+    SCHI_ATOMIC(void *) core; /* giver stores, taker exchanges */
+} schi_slot;
+
+static void schi_slot_give(schi_slot *slot, void *core) {
+    schi_store_rel(&slot->core, core); /* rel: pairs with take; the core's contents go with it */
+}
+
+static void *schi_slot_take(schi_slot *slot) {
+    return schi_xchg_acq(&slot->core, (void *)NULL); /* acq: pairs with give */
+}
+
+/*==================================================================================================
+ * MARK: - [S] Seams (private)
+ *   The few calls that must point upward.
+ *================================================================================================*/
+struct schi_thread;
+struct schi_ctx;
+static struct schi_ctx *schi_loop(void); /* a fresh stack runs the worker's loop [11.5] */
+static void *schi_worker_main(void *thread); /* a blocking call makes a worker [11.5] */
+static void schi_core_close(struct schi_thread *th);      /* a worker learns of the shutdown [13] */
+static void schi_live_sub(sch_runtime *rt, int64_t n);    /* the last task ends the shutdown [13] */
+
+/*==================================================================================================
+ * MARK: - [6] Task (private)
+ *   The state word and its transitions; the memory that tasks live in.
+ *   Uses [2] [3] [4] [5].  Used by [11]-[13] [18].  Tests: tests/unit/task.c, tests/unit/slab.c
+ *================================================================================================*/
+
+/* Task state: one word.
+ *   Source     Tokio's task state; here a task stays SCHEDULED from the moment it is queued until
+ *              its poll ends, so that starting, yielding and resuming change nothing.
+ *
+ *   bit          set by                      cleared by            meaning
+ *   SCHEDULED    spawn; whoever wakes it     idle, complete        queued or running: one owner
+ *   WOKEN        sch_wake while SCHEDULED    the task              a wake is kept
+ *   GRANTED      an operation, while SCHED.  the task              what it waits for has happened
+ *   CANCELLED    cancel                      -                     asked to end; sticky
+ *   BY_CANCEL    cancel that scheduled it; the task resumed although nothing happened idle that a
+ *                cancel stopped
+ *   WAIT_WAKE    idle                        whoever schedules it  sch_wake may schedule it
+ *   WAIT_CANCEL  idle                        whoever schedules it  cancel may schedule it
+ *   NEW          spawn first idle, first run has not run yet (may lag: a fn that runs need not
+ *                                                                  clear it)
+ *   POLL, JOB    spawn                       -                     kind: poll task, blocking job
+ *   COMPLETE     complete                    -                     it ended
+ *   TOLD         the task                    -                     a wait returned -ECANCELED
+ *   DROPPED      complete - ended without running (to an end)
+ *   NO_STACK     complete                    -                     ... for want of memory
+ *   JOINED       join                        join given up         somebody joins or has joined
+ *   JOIN_WAITER  join                        join given up         task->joiner is to be granted
+ *   references   the rest; the scheduler's own counts until COMPLETE
+ *
+ *   Invariants  K1  a task is in a queue or runs  <=>  SCHEDULED; so it is in one place at most
+ *               K2  only the owner of a SCHEDULED task touches its node, stack and fn
+ *               K3  WAIT_WAKE and WAIT_CANCEL only while not SCHEDULED
+ *               K4  a wait is granted once, and the granter touches neither the waiter's record nor
+ *                   the task after the transition, unless that made it SCHEDULED
+ */
+#ifndef SCHI_STATE
+#define SCHI_STATE uintptr_t
+#endif
+#define SCHI_SCHEDULED ((SCHI_STATE)1 << 0)
+#define SCHI_WOKEN ((SCHI_STATE)1 << 1)
+#define SCHI_GRANTED ((SCHI_STATE)1 << 2)
+#define SCHI_CANCELLED ((SCHI_STATE)1 << 3)
+#define SCHI_BY_CANCEL ((SCHI_STATE)1 << 4)
+#define SCHI_WAIT_WAKE ((SCHI_STATE)1 << 5)
+#define SCHI_WAIT_CANCEL ((SCHI_STATE)1 << 6)
+#define SCHI_NEW ((SCHI_STATE)1 << 7)
+#define SCHI_POLL ((SCHI_STATE)1 << 8)
+#define SCHI_JOB ((SCHI_STATE)1 << 9)
+#define SCHI_COMPLETE ((SCHI_STATE)1 << 10)
+#define SCHI_TOLD ((SCHI_STATE)1 << 11)
+#define SCHI_DROPPED ((SCHI_STATE)1 << 12)
+#define SCHI_NO_STACK ((SCHI_STATE)1 << 13)
+#define SCHI_JOINED ((SCHI_STATE)1 << 14)
+#define SCHI_JOIN_WAITER ((SCHI_STATE)1 << 15)
+#define SCHI_REF ((SCHI_STATE)1 << 16)
+#define SCHI_WAIT_BITS (SCHI_WAIT_WAKE | SCHI_WAIT_CANCEL)
+
+struct schi_waiter;
+struct schi_stack;
+struct schi_thread;
+struct schi_core;
+
+/* One hot line. The state of a poll task follows in the same block. */
+struct sch_task {
+    schi_node node;                 /* owner (K2); the heap while it is free */
+    SCHI_ATOMIC(SCHI_STATE) state;  /* any */
+    union {                         /* fixed after spawn */
+        sch_fn run;
+        sch_poll_fn poll;
+    } fn;
+    void *arg;                      /* fixed after spawn */
+    struct schi_stack *stack;       /* owner: the suspended context, NULL: none */
+    SCHI_CELL(struct schi_waiter *) joiner; /* the joiner until JOIN_WAITER, then complete */
+    struct schi_thread *thread;     /* owner: a blocking job's thread */
+    const sch_spawn_desc *desc;     /* fixed after spawn; may be NULL */
+};
+
+SCHI_STATIC_ASSERT(sizeof(sch_task) <= 64, "a task is one cache line");
+SCHI_STATIC_ASSERT(offsetof(sch_task, node) == 0, "queues link the first member");
+
+static sch_task *schi_task_of(schi_node *node) { return (sch_task *)(void *)node; }
+static SCHI_STATE schi_task_refs(SCHI_STATE state) { return state / SCHI_REF; }
+
+/* What sch_wake does to the state. true: the task is ours now, queue it. */
+static bool schi_task_wake(sch_task *task) {
+    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    do {
+        if (old & SCHI_COMPLETE) return false;
+        if (!(old & SCHI_SCHEDULED) && (old & SCHI_WAIT_WAKE)) {
+            now = (old | SCHI_SCHEDULED) & ~SCHI_WAIT_BITS;
+        } else {
+            now = old | SCHI_WOKEN;
+        }
+        /* acqrel: what we did before the wake is seen by the task, even if WOKEN was set before. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, now));
+    return !(old & SCHI_SCHEDULED) && (old & SCHI_WAIT_WAKE);
+}
+
+/* The operation that the task waits for has happened. true: queue it. (K4) */
+static bool schi_task_grant(sch_task *task) {
+    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    do {
+        SCHI_ASSERT(!(old & (SCHI_COMPLETE | SCHI_GRANTED)));
+        now = old & SCHI_SCHEDULED ? old | SCHI_GRANTED : (old | SCHI_SCHEDULED) & ~SCHI_WAIT_BITS;
+        /* acqrel: what happened is seen by the waiter. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, now));
+    return !(old & SCHI_SCHEDULED);
+}
+
+/* Ask it to end. 1: queue it; 0: it will see; -ESRCH: it has ended. A poll task is polled once
+ * more; again: also if it was asked before (shutdown: it will be dropped). */
+static int schi_task_cancel(sch_task *task, bool again) {
+    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    bool mine;
+    do {
+        if (old & SCHI_COMPLETE) return -ESRCH;
+        mine = !(old & SCHI_SCHEDULED) && (old & SCHI_WAIT_CANCEL) &&
+               (again || !(old & SCHI_CANCELLED));
+        now = old | SCHI_CANCELLED;
+        if (mine) {
+            now = (now | SCHI_SCHEDULED) & ~SCHI_WAIT_BITS;
+            if (!(old & SCHI_POLL)) now |= SCHI_BY_CANCEL;
+        } else if ((old & SCHI_POLL) && (again || !(old & SCHI_CANCELLED))) {
+            now |= SCHI_WOKEN;
+        }
+        /* acqrel: as in wake. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, now));
+    return mine ? 1 : 0;
+}
+
+/* The owner lets a waiting task go, after its context is saved. `wait` says what may resume it
+ * besides a grant. false: something has happened already, it stays SCHEDULED and ours: queue it
+ * again. */
+static bool schi_task_idle(sch_task *task, SCHI_STATE wait) {
+    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    bool stay;
+    do {
+        SCHI_ASSERT((old & SCHI_SCHEDULED) &&
+                    !(old & (SCHI_WAIT_BITS | SCHI_COMPLETE))); /* K1 K3 */
+        now = old & ~SCHI_NEW;
+        stay = true;
+        if ((old & SCHI_WOKEN) && (wait & SCHI_WAIT_WAKE)) {
+            if (old & SCHI_POLL) now &= ~SCHI_WOKEN; /* the poll that follows is for it */
+        } else if (old & SCHI_GRANTED) {
+            SCHI_ASSERT(!(old & SCHI_POLL));
+        } else if ((old & SCHI_CANCELLED) && (wait & SCHI_WAIT_CANCEL) && !(old & SCHI_POLL)) {
+            now |= SCHI_BY_CANCEL;
+        } else {
+            stay = false;
+            now = (now & ~SCHI_SCHEDULED) | wait;
+        }
+        /* acqrel: gives the saved context to whoever schedules it; takes what a waker did. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, now));
+    return !stay;
+}
+
+/* The task has ended. Drops the scheduler's reference unless a joiner must be granted first: then
+ * (JOIN_WAITER in the result) the caller grants it and releases. Returns the state before. */
+static SCHI_STATE schi_task_complete(sch_task *task, SCHI_STATE how) {
+    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    do {
+        SCHI_ASSERT((old & SCHI_SCHEDULED) && !(old & SCHI_COMPLETE)); /* K1 */
+        now = (old & ~SCHI_SCHEDULED) | SCHI_COMPLETE | how;
+        if (!(old & SCHI_JOIN_WAITER)) now -= SCHI_REF;
+        /* acqrel: what the task did is seen by joiners; takes the joiner's record. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, now));
+    return old;
+}
+
+/* Clear bits that only the task itself clears; returns the state before. */
+static SCHI_STATE schi_task_clear(sch_task *task, SCHI_STATE bits) {
+    return schi_and_acqrel(&task->state, ~bits); /* acqrel: takes what the setter did */
+}
+
+enum { SCHI_JOIN_DONE = 1, SCHI_JOIN_CLAIMED };
+
+/* Begin to join: DONE (it has ended and the reference is dropped), CLAIMED (we are its joiner),
+ * -EBUSY, -EINVAL. *before gets the state. */
+static int schi_task_join(sch_task *task, SCHI_STATE *before) {
+    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    do {
+        if (old & SCHI_JOINED) return old & SCHI_COMPLETE ? -EINVAL : -EBUSY;
+        now = old | SCHI_JOINED;
+        if (old & SCHI_COMPLETE) now -= SCHI_REF;
+        /* acqrel: takes what the task did; gives our uses of the handle to whoever frees it. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, now));
+    *before = old;
+    return old & SCHI_COMPLETE ? SCHI_JOIN_DONE : SCHI_JOIN_CLAIMED;
+}
+
+/* The joiner's record is in place: let complete see it. false: the task has ended meanwhile. */
+static bool schi_task_join_wait(sch_task *task) {
+    SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: the swap decides */
+    do {
+        if (old & SCHI_COMPLETE) return false;
+        /* acqrel: gives the record to complete. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, old | SCHI_JOIN_WAITER));
+    return true;
+}
+
+/* Give up joining. false: it has ended, and the grant has come or is on its way. */
+static bool schi_task_join_cancel(sch_task *task) {
+    SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: the swap decides */
+    do {
+        if (old & SCHI_COMPLETE) return false;
+        /* acqrel: the record is ours again. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, old & ~(SCHI_JOINED | SCHI_JOIN_WAITER)));
+    return true;
+}
+
+/* Slabs: blocks of one size, by core.
+ *   Source      Per-owner free lists with a remote list after mimalloc (Leijen et al., 2019).
+ *   State       heap: one size of one core, or of nobody (then under a lock). local: free blocks,
+ *               for the owner. remote: blocks freed by others, a stack that the owner takes whole.
+ *               slab: SCH_SLAB_SIZE bytes aligned to that, so that a task finds its own.
+ *   Invariants  L1  a block's memory stays a task until the runtime ends: state is always readable,
+ *                   its reference count 0 while the block is free
+ *               L2  a block is referenced, or in exactly one of local, remote, beyond slab->used
+ *   Walkers     read slabs, used and states at any time, and take a reference only by compare-and-
+ *               swap from a count above 0. Slabs are only added.
+ *   Afterwards  handles may outlive the runtime. It orphans each heap: remote becomes ORPHANED,
+ *               what is still referenced is counted, and the last release frees slabs and heap.
+ */
+#define SCHI_HEAP_CLASSES 10
+#define SCHI_ORPHANED ((schi_node *)(uintptr_t)1)
+
+struct schi_heap;
+
+typedef struct schi_slab {
+    struct schi_heap *heap;      /* fixed */
+    sch_runtime *rt;             /* fixed; not to be followed after the runtime's end */
+    struct schi_slab *next;      /* fixed before the slab is published */
+    SCHI_ATOMIC(uint32_t) used;  /* owner writes: blocks ever handed out */
+    uint32_t outstanding;        /* while orphaning */
+} schi_slab;
+
+typedef struct schi_heap {
+    sch_allocator allocator;      /* fixed: a copy, it outlives the runtime */
+    sch_runtime *rt;              /* fixed */
+    struct schi_core *core;       /* fixed: the owner; NULL: shared, under the runtime's lock */
+    uint32_t block, per_slab;     /* fixed: bytes of a block, blocks in a slab */
+    schi_node *local;             /* owner */
+    SCHI_ATOMIC(schi_slab *) slabs; /* owner pushes, any reads */
+    SCHI_ATOMIC(schi_node *) remote SCHI_ALIGNED(SCH_CACHELINE); /* any pushes, owner takes all */
+    SCHI_ATOMIC(intptr_t) orphans; /* referenced blocks, once orphaned */
+} schi_heap;
+
+#define SCHI_SLAB_HEADER ((sizeof(schi_slab) + 63) / 64 * 64)
+
+static const uint16_t schi_heap_sizes[SCHI_HEAP_CLASSES] = {64,  96,  128, 192,  256,
+                                                            384, 512, 1024, 2048, 4096};
+SCHI_STATIC_ASSERT(SCH_TASK_STATE_MAX == 4096 - 64, "the largest class");
+
+static unsigned schi_heap_class(size_t state_size) {
+    size_t size = 64 + state_size;
+    unsigned c = 0;
+    while (schi_heap_sizes[c] < size) c++;
+    return c;
+}
+
+static schi_slab *schi_slab_of(const sch_task *task) {
+    return (schi_slab *)((uintptr_t)task & ~(uintptr_t)(SCH_SLAB_SIZE - 1));
+}
+
+static sch_runtime *schi_task_runtime(const sch_task *task) { return schi_slab_of(task)->rt; }
+
+static sch_task *schi_slab_block(schi_slab *slab, uint32_t index) {
+    return (sch_task *)(void *)((char *)slab + SCHI_SLAB_HEADER +
+                                (size_t)index * slab->heap->block);
+}
+
+/* A poll task's state, behind the task. */
+static void *schi_task_state(sch_task *task) { return (char *)task + 64; }
+
+static schi_heap *schi_heap_new(const sch_allocator *a, sch_runtime *rt, struct schi_core *core,
+                                unsigned size_class) {
+    schi_heap *heap = (schi_heap *)schi_alloc_zeroed(a, sizeof *heap, SCH_CACHELINE);
+    if (!heap) return NULL;
+    heap->allocator = *a;
+    heap->rt = rt;
+    heap->core = core;
+    heap->block = schi_heap_sizes[size_class];
+    heap->per_slab = (uint32_t)((SCH_SLAB_SIZE - SCHI_SLAB_HEADER) / heap->block);
+    return heap;
+}
+
+static bool schi_heap_grow(schi_heap *heap) {
+    schi_slab *slab = (schi_slab *)schi_alloc(&heap->allocator, SCH_SLAB_SIZE, SCH_SLAB_SIZE);
+    if (!slab) return false;
+    slab->heap = heap;
+    slab->rt = heap->rt;
+    slab->next = schi_load_rlx(&heap->slabs); /* rlx: only the owner writes it */
+    slab->outstanding = 0;
+    schi_store_rlx(&slab->used, 0u); /* rlx: published by the next store */
+    schi_store_rel(&heap->slabs, slab); /* rel: pairs with acq in walkers */
+    return true;
+}
+
+/* A block from beyond a slab's used part, or from a new slab. */
+static SCHI_NOINLINE sch_task *schi_heap_alloc_slow(schi_heap *heap) {
+    schi_slab *slab;
+    sch_task *task;
+    uint32_t used;
+    /* acqrel: pairs with the pushes of remote frees; their last uses come before ours. */
+    schi_node *list = schi_load_rlx(&heap->remote); /* rlx: a hint, the exchange decides */
+    if (list != NULL) list = schi_xchg_acqrel(&heap->remote, (schi_node *)NULL);
+    if (list != NULL) {
+        heap->local = schi_rd(&list->next);
+        return schi_task_of(list);
+    }
+    slab = schi_load_rlx(&heap->slabs); /* rlx: only the owner writes it */
+    used = slab ? schi_load_rlx(&slab->used) : 0; /* rlx: only the owner writes it */
+    if (!slab || used == heap->per_slab) {
+        if (!schi_heap_grow(heap)) return NULL;
+        slab = schi_load_rlx(&heap->slabs); /* rlx: as above */
+        used = 0;
+    }
+    task = schi_slab_block(slab, used);
+    schi_store_rlx(&task->state, (SCHI_STATE)0); /* rlx: published by the next store */
+    schi_store_rel(&slab->used, used + 1);       /* rel: pairs with acq in walkers (L1) */
+    return task;
+}
+
+/* A free block, its state 0. Owner, or under the lock. NULL: out of memory. */
+static sch_task *schi_heap_alloc(schi_heap *heap) {
+    schi_node *node = heap->local;
+    if (SCHI_UNLIKELY(node == NULL)) return schi_heap_alloc_slow(heap);
+    heap->local = schi_rd(&node->next);
+    return schi_task_of(node);
+}
+
+static void schi_heap_destroy(schi_heap *heap) {
+    sch_allocator a = heap->allocator;
+    /* acq: pairs with grow; whoever comes here is alone, ordered by the last count. */
+    schi_slab *slab = schi_load_acq(&heap->slabs), *next;
+    for (; slab; slab = next) {
+        next = slab->next;
+        schi_free(&a, slab, SCH_SLAB_SIZE, SCH_SLAB_SIZE);
+    }
+    schi_free(&a, heap, sizeof *heap, SCH_CACHELINE);
+}
+
+/* A block nobody references any more goes back. core: the caller's, NULL without one. */
+static void schi_heap_free(struct schi_core *core, sch_task *task) {
+    schi_heap *heap = schi_slab_of(task)->heap;
+    schi_node *top;
+    if (SCHI_LIKELY(core != NULL && heap->core == core)) {
+        schi_wr(&task->node.next, heap->local);
+        heap->local = &task->node;
+        return;
+    }
+    top = schi_load_rlx(&heap->remote); /* rlx: the swap decides */
+    do {
+        if (top == SCHI_ORPHANED) {
+            /* acqrel: every release comes before the free; 1: we were the last. */
+            if (schi_sub_acqrel(&heap->orphans, (intptr_t)1) == 1) schi_heap_destroy(heap);
+            return;
+        }
+        schi_wr(&task->node.next, top);
+        /* acqrel: pairs with the owner's exchange; our last use comes before its reuse. */
+    } while (!schi_cas_weak_acqrel(&heap->remote, &top, &task->node));
+}
+
+/* The runtime ends: free the heap, or leave it to the last of the handles still out. */
+static void schi_heap_orphan(schi_heap *heap) {
+    intptr_t outstanding = 0;
+    schi_node *lists[2];
+    lists[0] = heap->local;
+    lists[1] =
+        schi_xchg_acqrel(&heap->remote, SCHI_ORPHANED); /* acqrel: as in alloc; later frees count */
+    for (schi_slab *s = schi_load_acq(&heap->slabs); s; s = s->next) { /* acq: as in walkers */
+        outstanding += (intptr_t)schi_load_acq(&s->used);             /* acq: as in walkers */
+    }
+    for (int i = 0; i < 2; i++) {
+        for (schi_node *node = lists[i]; node; node = schi_rd(&node->next)) outstanding--;
+    }
+    /* acqrel: as in free; releases since the exchange have counted below 0. */
+    if (schi_add_acqrel(&heap->orphans, outstanding) + outstanding == 0) schi_heap_destroy(heap);
+}
+
+/* Take a reference if there is one to copy. Walkers. */
+static bool schi_task_try_retain(sch_task *task) {
+    SCHI_STATE old = schi_load_acq(&task->state); /* acq: pairs with spawn's store */
+    do {
+        if (schi_task_refs(old) == 0) return false;
+        /* acqrel: the task is whole, and stays so while we look at it. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, old + SCHI_REF));
+    return true;
+}
+
+static void schi_task_retain(sch_task *task) {
+    schi_add_rlx(&task->state, SCHI_REF); /* rlx: the caller has a reference already */
+}
+
+/* Drop a reference. core: the caller's, NULL without one. */
+static void schi_task_release(struct schi_core *core, sch_task *task) {
+    /* acqrel: every use comes before the free. */
+    SCHI_STATE old = schi_sub_acqrel(&task->state, SCHI_REF);
+    SCHI_USAGE(schi_task_refs(old) > 0);
+    if (schi_task_refs(old) == 1) schi_heap_free(core, task);
+}
+
+/*==================================================================================================
+ * MARK: - [7] Context switch, stacks (private)
+ *   Leaving one stack for another, and where task stacks come from.
+ *   Uses [1] [3] [4].  Used by [11].  Tests: tests/unit/stack.c
+ *================================================================================================*/
+
+/* What sanitizers and C++ need to know of a context besides its stack pointer. */
+typedef struct schi_ctx {
+    void *sp;               /* saved stack pointer; with ucontext unused */
+    void *exception_state[2]; /* C++: caught exceptions, number of uncaught ones */
+#if SCHI_TSAN
+    void *tsan_fiber;
+#endif
+#if SCHI_ASAN
+    void *asan_fake_stack;
+    const void *asan_bottom;
+    size_t asan_size;
+#endif
+#if SCHI_UCONTEXT
+    ucontext_t uc;
+#endif
+} schi_ctx;
+
+#if SCHI_TSAN
+#ifdef __cplusplus
+extern "C" {
+#endif
+void *__tsan_get_current_fiber(void);
+void *__tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void *fiber);
+void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+#ifdef __cplusplus
+}
+#endif
+#endif
+#if SCHI_ASAN
+#ifdef __cplusplus
+extern "C" {
+#endif
+void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
+void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
+#ifdef __cplusplus
+}
+#endif
+#endif
+#ifdef SCH_VALGRIND /* say -DSCH_VALGRIND where valgrind is to know our stacks */
+#include <valgrind/valgrind.h>
+#endif
+
+/* The C++ runtime keeps a thread's caught exceptions in two words; they belong to the stack. */
+#if defined(__APPLE__)
+extern void *schi_cxa_globals(void) __asm__("___cxa_get_globals") __attribute__((weak_import));
+#else
+extern void *schi_cxa_globals(void) __asm__("__cxa_get_globals") __attribute__((weak));
+#endif
+
+/* schi_ctx_swap(save, to): keep the callee-saved registers on this stack and its pointer in *save,
+ * take those of `to`. Also kept: the control words of the floating-point units, not their flags.
+ * A fresh context starts in a function that never returns. */
+#if SCHI_ASM_X86_64
+__attribute__((naked, noinline)) static void schi_ctx_swap(void **save SCHI_UNUSED,
+                                                           void *to SCHI_UNUSED) {
+    __asm__ volatile(
+        "pushq %rbp\n\tpushq %rbx\n\tpushq %r12\n\tpushq %r13\n\tpushq %r14\n\tpushq %r15\n\t"
+        "subq $8, %rsp\n\tstmxcsr (%rsp)\n\tfnstcw 4(%rsp)\n\t"
+        "movq %rsp, (%rdi)\n\t"
+        "movq %rsi, %rsp\n\t"
+        "ldmxcsr (%rsp)\n\tfldcw 4(%rsp)\n\taddq $8, %rsp\n\t"
+        "popq %r15\n\tpopq %r14\n\tpopq %r13\n\tpopq %r12\n\tpopq %rbx\n\tpopq %rbp\n\t"
+        "popq %rcx\n\tjmpq *%rcx\n\t");
+}
+
+static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
+    uint64_t *sp = (uint64_t *)(void *)top;
+    uint32_t control[2] = {0, 0};
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(control[0]), "=m"(control[1]));
+    *--sp = 0;                          /* where entry would return to: ends backtraces */
+    *--sp = (uint64_t)(uintptr_t)entry; /* what swap jumps to */
+    for (int i = 0; i < 6; i++) *--sp = 0;
+    *--sp = (uint64_t)control[1] << 32 | control[0];
+    return sp;
+}
+#elif SCHI_ASM_AARCH64
+/* gcc has no naked functions here. The symbol is weak and hidden: several units may carry it. */
+#if defined(__APPLE__)
+#define SCHI_SYMBOL(name) "_" #name
+#define SCHI_SYMBOL_BEGIN ".private_extern _schi_ctx_swap\n\t.globl _schi_ctx_swap\n\t" \
+                          ".weak_definition _schi_ctx_swap\n\t"
+#else
+#define SCHI_SYMBOL(name) #name
+#define SCHI_SYMBOL_BEGIN ".weak schi_ctx_swap\n\t.hidden schi_ctx_swap\n\t" \
+                          ".type schi_ctx_swap, %function\n\t"
+#endif
+__asm__(".text\n\t.p2align 4\n\t" SCHI_SYMBOL_BEGIN
+        SCHI_SYMBOL(schi_ctx_swap) ":\n\t"
+        "hint #34\n\t" /* bti c */
+        "sub sp, sp, #176\n\t"
+        "stp x19, x20, [sp]\n\tstp x21, x22, [sp, #16]\n\tstp x23, x24, [sp, #32]\n\t"
+        "stp x25, x26, [sp, #48]\n\tstp x27, x28, [sp, #64]\n\tstp x29, x30, [sp, #80]\n\t"
+        "stp d8, d9, [sp, #96]\n\tstp d10, d11, [sp, #112]\n\tstp d12, d13, [sp, #128]\n\t"
+        "stp d14, d15, [sp, #144]\n\tmrs x9, fpcr\n\tstr x9, [sp, #160]\n\t"
+        "mov x10, sp\n\tstr x10, [x0]\n\tmov sp, x1\n\t"
+        "ldp x19, x20, [sp]\n\tldp x21, x22, [sp, #16]\n\tldp x23, x24, [sp, #32]\n\t"
+        "ldp x25, x26, [sp, #48]\n\tldp x27, x28, [sp, #64]\n\tldp x29, x30, [sp, #80]\n\t"
+        "ldp d8, d9, [sp, #96]\n\tldp d10, d11, [sp, #112]\n\tldp d12, d13, [sp, #128]\n\t"
+        "ldp d14, d15, [sp, #144]\n\tldr x9, [sp, #160]\n\tmsr fpcr, x9\n\t"
+        "add sp, sp, #176\n\tret\n\t");
+#ifdef __cplusplus
+extern "C"
+#endif
+void schi_ctx_swap(void **save, void *to) __attribute__((visibility("hidden")));
+
+static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
+    uint64_t *sp = (uint64_t *)(void *)(top - 176), fpcr;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+    memset(sp, 0, 176);
+    sp[11] = (uint64_t)(uintptr_t)entry; /* x30; x29 is 0 and ends backtraces */
+    sp[20] = fpcr;
+    return sp;
+}
+#endif
+
+static void schi_ctx_exceptions(schi_ctx *from, schi_ctx *to) {
+    void **words;
+    if (!schi_cxa_globals) return;
+    words = (void **)schi_cxa_globals();
+    from->exception_state[0] = words[0], from->exception_state[1] = words[1];
+    words[0] = to->exception_state[0], words[1] = to->exception_state[1];
+}
+
+/* The native stack of the calling thread becomes a context that can be left and come back to. */
+static void schi_ctx_home(schi_ctx *home) {
+    memset(home, 0, sizeof *home);
+#if SCHI_TSAN
+    home->tsan_fiber = __tsan_get_current_fiber();
+#endif
+}
+
+/* Leave one context for another. Returns when somebody switches back, maybe on another thread; then
+ * the first thing to call is schi_ctx_landed. */
+static inline void schi_ctx_switch(schi_ctx *from, schi_ctx *to) {
+    schi_ctx_exceptions(from, to);
+#if SCHI_ASAN
+    __sanitizer_start_switch_fiber(&from->asan_fake_stack, to->asan_bottom, to->asan_size);
+#endif
+#if SCHI_TSAN
+    __tsan_switch_to_fiber(to->tsan_fiber, 0);
+#endif
+#if SCHI_UCONTEXT
+    swapcontext(&from->uc, &to->uc);
+#else
+    schi_ctx_swap(&from->sp, to->sp);
+#endif
+}
+
+/* Leave a context for ever. Not instrumented: no sanitizer counts a call that never returns. */
+SCHI_UNINSTRUMENTED static void schi_ctx_leave(schi_ctx *to) {
+    schi_ctx dead;
+    schi_ctx_exceptions(&dead, to);
+#if SCHI_ASAN
+    __sanitizer_start_switch_fiber(NULL, to->asan_bottom, to->asan_size);
+#endif
+#if SCHI_TSAN
+    __tsan_switch_to_fiber(to->tsan_fiber, 0);
+#endif
+#if SCHI_UCONTEXT
+    setcontext(&to->uc);
+#else
+    schi_ctx_swap(&dead.sp, to->sp);
+#endif
+}
+
+/* We are on `self` again, or for the first time; `before` is the context that was left. */
+static inline void schi_ctx_landed(schi_ctx *self, schi_ctx *before) {
+#if SCHI_ASAN
+    const void *bottom = NULL;
+    size_t size = 0;
+    __sanitizer_finish_switch_fiber(self->asan_fake_stack, &bottom, &size);
+    if (before) before->asan_bottom = bottom, before->asan_size = size;
+#else
+    (void)self, (void)before;
+#endif
+}
+
+/* Stacks.
+ *   State       A stack is a slice of a mapping; its record stands at its upper end, so that one
+ *               touched page holds the record and the first frames. Below the lower end: a guard.
+ *               clean: never used or given back to the system.  Each core caches some of its own.
+ *   Who         pool: under its lock.  A stack: the core that caches it, or the task or loop on it.
+ *   Invariant   A stack in a cache or the pool holds no live frame.
+ */
+typedef struct schi_frame { /* what a context that may wait keeps apart from its task */
+    unsigned in_blocking;  /* depth of sch_block_in_place */
+    unsigned shields;      /* depth of sch_shield_begin */
+    unsigned blocks_thread; /* the same where it only calls */
+    bool poll_again;       /* sch_yield_now in a poll task */
+} schi_frame;
+
+typedef struct schi_stack {
+    schi_ctx ctx;
+    schi_frame frame;
+    struct schi_stack *next; /* cache or pool */
+    char *mapping;           /* lower end, guard included */
+    size_t size;             /* bytes of the slice, guard and record included */
+    size_t mapped;           /* own mapping of this size (a task's own stack size); 0: slice */
+    int guard;               /* kind of guard; 0: a canary */
+    bool ready;              /* guard and fiber are made */
+#ifdef SCH_VALGRIND
+    unsigned valgrind_id;
+#endif
+} schi_stack;
+
+typedef struct schi_stack_chunk {
+    struct schi_stack_chunk *next;
+    char *memory;
+    size_t size;
+    unsigned
+        unplaced; /* stacks at the lower end that nobody has taken yet; their pages are untouched */
+} schi_stack_chunk;
+
+typedef struct schi_stack_pool {
+    schi_mutex lock;
+    schi_stack *clean;         /* under lock */
+    schi_stack_chunk *chunks;  /* under lock */
+    unsigned next_chunk;       /* under lock: stacks in the next mapping */
+    schi_counter num_stacks, num_free; /* written under lock, read by any */
+    size_t stack_size;         /* fixed */
+    size_t page;               /* fixed */
+    const sch_allocator *allocator;
+} schi_stack_pool;
+
+#define SCHI_STACK_CANARY UINT64_C(0x5bd1e995a7c15f4b)
+#define SCHI_STACK_MIN 16384u
+#define SCHI_STACK_MAX (UINT64_C(1) << 30)
+#define SCHI_STACK_CHUNK_MAX 64u
+
+static int schi_stack_pool_init(schi_stack_pool *p, const sch_allocator *a, size_t stack_size) {
+    memset(p, 0, sizeof *p);
+    p->page = schi_page_size();
+    p->stack_size = schi_round_up(stack_size, p->page) + p->page;
+    p->next_chunk = 4;
+    p->allocator = a;
+    return schi_mutex_init(&p->lock);
+}
+
+static char *schi_stack_map(const sch_allocator *a, size_t size, size_t page) {
+    if (a->map_pages) return (char *)(a->map_pages)(size, a->user);
+    return (char *)schi_alloc(a, size, page);
+}
+
+static void schi_stack_unmap(const sch_allocator *a, void *memory, size_t size, size_t page) {
+    if (a->map_pages) {
+        (a->unmap_pages)(memory, size, a->user);
+    } else {
+        schi_free(a, memory, size, page);
+    }
+}
+
+/* The record at the upper end of a slice; touches its last page. */
+static schi_stack *schi_stack_place(char *memory, size_t size, size_t mapped) {
+    schi_stack *s = (schi_stack *)(void *)(memory + size - schi_round_up(sizeof(schi_stack), 64));
+    memset(s, 0, sizeof *s);
+    s->mapping = memory;
+    s->size = size;
+    s->mapped = mapped;
+    return s;
+}
+
+static uint64_t *schi_stack_canary(schi_stack *s) { return (uint64_t *)(void *)s->mapping; }
+
+/* Guard it and tell the tools, before the first use. */
+static void schi_stack_prepare(schi_stack *s, size_t page) {
+    s->guard = schi_guard_pages(s->mapping, page);
+    if (s->guard == 0) *schi_stack_canary(s) = SCHI_STACK_CANARY;
+#if SCHI_TSAN
+    s->ctx.tsan_fiber = __tsan_create_fiber(0);
+#endif
+#if SCHI_ASAN
+    s->ctx.asan_bottom = s->mapping + page;
+    s->ctx.asan_size = (size_t)((char *)s - s->mapping) - page;
+#endif
+#ifdef SCH_VALGRIND
+    s->valgrind_id = VALGRIND_STACK_REGISTER(s->mapping, s);
+#endif
+    s->ready = true;
+}
+
+/* Undo schi_stack_prepare, before the memory goes back to where it came from. */
+static void schi_stack_retire(schi_stack *s, size_t page) {
+    if (!s->ready) return;
+    schi_unguard_pages(s->mapping, page, s->guard);
+#if SCHI_TSAN
+    __tsan_destroy_fiber(s->ctx.tsan_fiber);
+#endif
+#ifdef SCH_VALGRIND
+    VALGRIND_STACK_DEREGISTER(s->valgrind_id);
+#endif
+    s->ready = false;
+}
+
+static void schi_stack_check(schi_stack *s) {
+    /* Without a guard the canary is all that tells of an overflow; what it overwrote is unknown. */
+    if (s->guard == 0) SCH_ASSERT(*schi_stack_canary(s) == SCHI_STACK_CANARY);
+}
+
+/* Map more stacks. Under the lock. */
+static bool schi_stack_pool_grow(schi_stack_pool *p) {
+    unsigned n = p->next_chunk;
+    schi_stack_chunk *chunk =
+        (schi_stack_chunk *)schi_alloc(p->allocator, sizeof *chunk, sizeof(void *));
+    if (!chunk) return false;
+    for (;;) { /* with little address space, one stack is better than none */
+        chunk->size = n * p->stack_size;
+        chunk->memory = schi_stack_map(p->allocator, chunk->size, p->page);
+        if (chunk->memory || n == 1) break;
+        n /= 2;
+    }
+    if (!chunk->memory) {
+        schi_free(p->allocator, chunk, sizeof *chunk, sizeof(void *));
+        return false;
+    }
+    chunk->next = p->chunks;
+    p->chunks = chunk;
+    chunk->unplaced = n;
+    schi_count(&p->num_stacks, n);
+    schi_count(&p->num_free, n);
+    if (p->next_chunk < SCHI_STACK_CHUNK_MAX) p->next_chunk *= 2;
+    return true;
+}
+
+/* A stack of the common size; NULL: out of memory. May map pages: at home only. */
+static schi_stack *schi_stack_pool_get(schi_stack_pool *p) {
+    schi_stack *s = NULL;
+    schi_lock(&p->lock);
+    if (p->clean) {
+        s = p->clean;
+        p->clean = s->next;
+    } else if ((p->chunks && p->chunks->unplaced > 0) || schi_stack_pool_grow(p)) {
+        char *memory = p->chunks->memory + --p->chunks->unplaced * p->stack_size;
+        s = schi_stack_place(memory, p->stack_size, 0);
+    }
+    if (s) {
+        schi_count(&p->num_free, (uint64_t)-1);
+    }
+    schi_unlock(&p->lock);
+    if (s && !s->ready) schi_stack_prepare(s, p->page);
+    return s;
+}
+
+/* Give a stack back, its pages but the last to the system. At home only. */
+static void schi_stack_pool_put(schi_stack_pool *p, schi_stack *s) {
+    char *low = s->mapping + p->page, *high = (char *)((uintptr_t)s / p->page * p->page);
+    if (high > low) schi_discard_pages(low, (size_t)(high - low));
+    schi_lock(&p->lock);
+    s->next = p->clean;
+    p->clean = s;
+    schi_count(&p->num_free, 1);
+    schi_unlock(&p->lock);
+}
+
+/* A stack of its own size; NULL: out of memory. At home only. */
+static schi_stack *schi_stack_own_new(schi_stack_pool *p, size_t size) {
+    size_t mapped = schi_round_up(size, p->page) + p->page;
+    char *memory = schi_stack_map(p->allocator, mapped, p->page);
+    schi_stack *s;
+    if (!memory) return NULL;
+    s = schi_stack_place(memory, mapped, mapped);
+    schi_stack_prepare(s, p->page);
+    return s;
+}
+
+static void schi_stack_own_free(schi_stack_pool *p, schi_stack *s) {
+    size_t mapped = s->mapped;
+    char *memory = s->mapping;
+    schi_stack_retire(s, p->page);
+    schi_stack_unmap(p->allocator, memory, mapped, p->page);
+}
+
+/* The runtime ends; every stack is back. */
+static void schi_stack_pool_drop(schi_stack_pool *p) {
+    for (schi_stack *s = p->clean; s; s = s->next) schi_stack_retire(s, p->page);
+    for (schi_stack_chunk *chunk = p->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        schi_stack_unmap(p->allocator, chunk->memory, chunk->size, p->page);
+        schi_free(p->allocator, chunk, sizeof *chunk, sizeof(void *));
+    }
+    schi_mutex_drop(&p->lock);
+}
+
+/* Where a fresh stack starts, and the last thing that runs on it. The loop leaves a stack only by
+ * returning here, so no instrumented frame is ever abandoned on one. */
+SCHI_UNINSTRUMENTED static void schi_stack_entry(void) {
+    schi_ctx_leave(schi_loop());
+    __builtin_unreachable();
+}
+
+/* Make a stack start from the beginning when it is next switched to. */
+static void schi_stack_fresh(schi_stack *s) {
+    memset(&s->frame, 0, sizeof s->frame);
+    s->ctx.exception_state[0] = s->ctx.exception_state[1] = NULL;
+#if SCHI_ASAN
+    s->ctx.asan_fake_stack = NULL;
+#endif
+#if SCHI_UCONTEXT
+    getcontext(&s->ctx.uc);
+    s->ctx.uc.uc_stack.ss_sp = s->mapping;
+    s->ctx.uc.uc_stack.ss_size = (size_t)((char *)s - s->mapping);
+    s->ctx.uc.uc_link = NULL;
+    makecontext(&s->ctx.uc, schi_stack_entry, 0);
+#else
+    s->ctx.sp = schi_ctx_fresh((char *)s, schi_stack_entry);
+#endif
+}
+
+/*==================================================================================================
+ * MARK: - [10] Metrics (private)
+ *   Per-core counters: plain stores by whoever holds the core, read by anybody.
+ *   Uses [2].  Used by [11]-[13].  Tests: tests/unit/metrics.c
+ *================================================================================================*/
+typedef struct schi_core_metrics {
+    schi_counter thread, polls, lifo_polls, lifo_capped, local_schedules, overflows,
+        steal_operations, steals, lifo_steals, injected, parks, park_unparks, noops, lends,
+        lends_taken, handoffs, wakes, forced_yields, maintenances, spawned, ended, cancelled,
+        busy_ns, mean_poll_ns;
+} schi_core_metrics;
+
+/*==================================================================================================
+ * MARK: - [11.1] Worker: records, waking (private)
+ *   Cores, threads and the runtime they belong to; how a ready task gets to a worker.
+ *   Uses [5] [6] [7] [10].  Used by all that follow.  Tests: tests/unit/worker.c
+ *================================================================================================*/
+typedef struct schi_core {
+    sch_runtime *rt;          /* fixed */
+    unsigned index;           /* fixed */
+    /* The rest belongs to whoever holds the core. */
+    unsigned ticks_left;      /* until maintenance */
+    unsigned inject_left;     /* until a look at the injector */
+    unsigned inject_interval;
+    unsigned lifo_polls;      /* in a row */
+    unsigned num_stacks;      /* in the cache */
+    schi_stack *stacks;       /* cache of free stacks */
+    sch_task *next;           /* chosen by a task that waits, for the loop that it switches to */
+    SCHI_ATOMIC(uint32_t) wake_len; /* queued tasks that are worth a wake; thieves read it */
+    uint64_t batch_start_ns;  /* when we left home, 0: at home */
+    uint64_t batch_start_polls;
+    uint64_t park_polls;      /* polls at the last park */
+    uint64_t mean_poll_ns;
+    bool closed;              /* shutdown has come to this core */
+    schi_rng rng;
+    SCHI_ATOMIC(schi_heap *) heaps[SCHI_HEAP_CLASSES]; /* walkers read */
+    schi_core_metrics m;
+    schi_runq q;              /* thieves too */
+} schi_core;
+
+typedef enum schi_thread_kind {
+    SCHI_WORKER,   /* runs tasks, or replaces a thread that does not */
+    SCHI_BLOCKING, /* of the blocking pool */
+    SCHI_VISITOR   /* somebody's thread inside sch_block_on */
+} schi_thread_kind;
+
+/* What must be done about the context that was left, by the side that was switched to: before that
+ * its registers are not saved and its stack is stood on. */
+typedef enum schi_commit_kind {
+    SCHI_COMMIT_NONE,
+    SCHI_COMMIT_REQUEUE,   /* a yield: back of the queue */
+    SCHI_COMMIT_IDLE,      /* a wait: SCHEDULED -> idle */
+    SCHI_COMMIT_INJECT,    /* it lost its core in a blocking call */
+    SCHI_COMMIT_OWN_STACK  /* free a stack of a task's own size */
+} schi_commit_kind;
+
+/* A thread's record. Its own thread uses it, but for sleeper, slot, and job (the pool's lock). */
+typedef struct schi_thread {
+    sch_runtime *rt;        /* fixed */
+    schi_thread_kind kind;  /* fixed */
+    schi_core *core;        /* held; NULL: none */
+    schi_core *lent;        /* lent in sch_block_in_place, maybe gone */
+    SCHI_ATOMIC(sch_task *) running; /* its task, NULL: none; others may look */
+    schi_stack *stack;      /* pooled stack we are on; NULL: at home */
+    schi_ctx home;          /* the native stack */
+    schi_ctx *left;         /* context we just came from, for the sanitizers */
+    schi_commit_kind commit;
+    sch_task *commit_task;
+    schi_stack *commit_stack;
+    SCHI_STATE commit_wait;
+    unsigned budget;        /* operations left in this poll */
+    unsigned no_wait;       /* depth of hooks and drop functions */
+    bool searching;
+    bool rescue;            /* search as the standby does */
+    bool reserved;          /* a thread is kept in our place for blocking calls [12] */
+    bool failed;            /* could not do what the configuration asks */
+    schi_frame frame;       /* of blocking jobs */
+    schi_sleeper sleeper;
+    schi_slot slot;
+    unsigned number;        /* fixed: index in rt->threads */
+    struct schi_thread *outer; /* record to go back to when a visit ends */
+    /* blocking pool */
+    struct schi_thread *idle_next, *idle_prev;
+    bool idle;
+    sch_task *job;
+} schi_thread;
+
+/* Who waits for a task's end. Lives in the waiter's frame. */
+typedef struct schi_waiter {
+    sch_task *task;      /* a task: granted */
+    schi_thread *driver; /* a visitor that runs tasks meanwhile: done, under its idle lock */
+    bool done;           /* under that lock */
+    uint64_t deadline;   /* of a driver; UINT64_MAX: none */
+    schi_parker parker;  /* a plain thread */
+} schi_waiter;
+
+typedef struct schi_pool {
+    schi_mutex lock;
+    schi_node *first, *last; /* queued jobs */
+    schi_thread *idle;
+    schi_counter queued, threads, idle_threads; /* under lock, read by any */
+    unsigned live, starting; /* threads that have not ended; of these, not known to be made */
+    unsigned max;            /* fixed */
+    bool closed;
+} schi_pool;
+
+/* What the standby saw of a core when it last looked. */
+typedef struct schi_look {
+    uint64_t polls;
+    SCHI_INDEX tail;
+    bool queued, lifo;
+} schi_look;
+
+#define SCHI_MAGIC UINT32_C(0x73636872)
+/* A shutdown's balance starts here for each core and the shared heaps that have not come in yet. */
+#define SCHI_NOT_IN ((int64_t)1 << 40)
+
+struct sch_runtime {
+    uint32_t magic;              /* fixed; 0 when freed */
+    sch_config config;           /* fixed: resolved */
+    schi_core **cores;           /* fixed */
+    unsigned num_cores;          /* fixed after start */
+    unsigned made_cores;         /* fixed after start */
+    schi_idle idle;
+    schi_inject inject;
+    schi_parker place;           /* where the standby sleeps, in the alarm */
+    schi_alarm alarm;            /* the standby's */
+    schi_stack_pool stacks;
+    schi_pool pool;
+    /* Threads; under idle.lock. */
+    schi_thread **threads;
+    unsigned max_threads;        /* fixed */
+    unsigned num_threads;        /* records of threads that we made */
+    unsigned num_workers;        /* worker threads, coming ones included */
+    unsigned num_reserved; /* threads promised to blocking calls: num_workers >= cores + this */
+    sch_task *reserve_first, *reserve_last; /* tasks that wait for a place */
+    SCHI_ATOMIC(uint32_t) reserve_waiters;  /* how many; read without the lock */
+    bool finished;               /* no task lives, everybody leaves */
+    schi_os_thread last_exited;  /* joined by the next one */
+    bool has_exited;
+    /* Looks of the standby: whoever has its place. */
+    schi_look *looks;
+    uint64_t look_pushed;
+    bool look_injected;
+    /* Tasks spawned and ended without a core; under shared_lock. */
+    schi_mutex shared_lock;
+    schi_heap *shared_heaps[SCHI_HEAP_CLASSES]; /* walkers take the lock */
+    schi_counter shared_spawned, shared_ended, shared_cancelled;
+    bool shared_closed;
+    schi_counter remote_schedules, remote_wakes, alarms, looks_done, rescues;
+    SCHI_ATOMIC(uint64_t) seeds; /* of the cores' generators */
+    SCHI_ATOMIC(uint32_t) signalled; /* sch_wake_signal pushed something */
+    SCHI_ATOMIC(uint32_t) guests; /* threads not ours in schi_schedule, and visits */
+    SCHI_ATOMIC(uint32_t) closing; /* shutdown has begun */
+    SCHI_ATOMIC(int64_t) live;   /* during shutdown: tasks alive, plus SCHI_NOT_IN for each open */
+    schi_event start;            /* the number of cores is settled */
+    schi_event started;          /* every worker has called on_thread_start */
+    SCHI_ATOMIC(uint32_t) num_started;
+    schi_event done;             /* shutdown is over */
+    schi_mutex control;          /* one shutdown joins the threads */
+    bool joined;                 /* under control */
+};
+
+static schi_thread *schi_self(void) { return (schi_thread *)schi_tls_get(); }
+
+static sch_task *schi_current(schi_thread *th) {
+    return schi_load_rlx(&th->running); /* rlx: our own; others only compare it */
+}
+
+static void schi_set_current(schi_thread *th, sch_task *task) {
+    schi_store_rlx(&th->running, task); /* rlx: as above */
+}
+
+static bool schi_is_runtime(const sch_runtime *rt) { return rt != NULL && rt->magic == SCHI_MAGIC; }
+
+static bool schi_is_closing(sch_runtime *rt) { return schi_load_seq(&rt->closing) != 0; }
+
+/* Hooks must not wait: th->no_wait says so to whatever they call. */
+static void schi_hook_thread(schi_thread *th, void (*hook)(void *, unsigned)) {
+    if (!hook) return;
+    th->no_wait++;
+    hook(th->rt->config.hooks.user, th->number);
+    th->no_wait--;
+}
+
+static SCHI_NOINLINE void schi_hook_task(schi_thread *th, sch_runtime *rt,
+                                         void (*hook)(void *, sch_task *), sch_task *task) {
+    if (th) th->no_wait++;
+    hook(rt->config.hooks.user, task);
+    if (th) th->no_wait--;
+}
+
+/* Waking ----------------------------------------------------------------------------------------*/
+
+/* Set the standby's alarm unless it is set, or nobody is there to hear it: who takes the place sets
+ * it then. Under idle.lock. */
+static void schi_standby_arm(sch_runtime *rt) {
+    schi_idle *d = &rt->idle;
+    if (rt->config.no_standby || rt->num_cores == 1) return;
+    if (!d->standby || !d->standby->listed) return;
+    if (schi_or_seq(&d->word, SCHI_IDLE_ARMED) & SCHI_IDLE_ARMED) return;
+    schi_count_shared(&rt->alarms, 1);
+    schi_alarm_set(&rt->alarm, rt->config.standby_period_ns);
+}
+
+/* The same for a thread that begins to run with a core: it has learnt the word from its own RMW. */
+static void schi_standby_arm_if_clear(sch_runtime *rt, uint32_t word) {
+    if ((word & SCHI_IDLE_ARMED) || rt->config.no_standby || rt->num_cores == 1) return;
+    schi_lock(&rt->idle.lock);
+    schi_standby_arm(rt);
+    schi_unlock(&rt->idle.lock);
+}
+
+static schi_thread *schi_thread_of(schi_sleeper *s) {
+    return (schi_thread *)(void *)((char *)s - offsetof(schi_thread, sleeper));
+}
+
+/* Where a sleeper sleeps: the standby's place has a parker of its own, which lives as long as the
+ * runtime, so that a signal handler can use it without the lock. Under idle.lock. */
+static schi_parker *schi_parker_of(sch_runtime *rt, schi_sleeper *s) {
+    return s->in_place ? &rt->place : &s->parker;
+}
+
+/* Leave a core with a sleeper and wake it. Under idle.lock, to the end: a thread takes that lock
+ * before its record goes, so the record outlives the unpark. */
+static void schi_give_core(sch_runtime *rt, schi_core *core, bool searching, bool rescue) {
+    schi_sleeper *s = schi_idle_choose(&rt->idle);
+    SCHI_ASSERT(s != NULL);
+    s->searching = searching;
+    s->rescue = rescue;
+    schi_slot_give(&schi_thread_of(s)->slot, core);
+    schi_unpark(schi_parker_of(rt, s), &rt->alarm);
+}
+
+/* Pair a sleeper with a core that nobody uses and wake it as a searcher. only_if_none: not while
+ * somebody searches. false: no pair, or somebody searches. */
+static bool schi_wake_one(sch_runtime *rt, bool only_if_none, bool rescue) {
+    schi_idle *d = &rt->idle;
+    unsigned core = SCHI_NO_CORE;
+    schi_lock(&d->lock);
+    if (!(only_if_none && schi_idle_searching(schi_load_seq(&d->word)) > 0) &&
+        schi_idle_has_sleeper(d)) {
+        core = schi_idle_acquire(d, true);
+        if (core == SCHI_NO_CORE) {
+            core = schi_idle_acquire_lent(d, true);
+            if (core != SCHI_NO_CORE) schi_count(&rt->cores[core]->m.lends_taken, 1);
+        }
+    }
+    if (core != SCHI_NO_CORE) schi_give_core(rt, rt->cores[core], true, rescue);
+    schi_unlock(&d->lock);
+    return core != SCHI_NO_CORE;
+}
+
+static void schi_count_wake(schi_thread *th, sch_runtime *rt) {
+    if (th && th->core && th->rt == rt) {
+        schi_count(&th->core->m.wakes, 1);
+    } else {
+        schi_count_shared(&rt->remote_wakes, 1);
+    }
+}
+
+/* Hard rule: after a push to the injector from outside somebody must come. See [5.3]. */
+static void schi_notify(schi_thread *th, sch_runtime *rt) {
+    if (!schi_idle_may_wake(&rt->idle, schi_idle_handshake(&rt->idle))) return;
+    if (schi_wake_one(rt, true, false)) schi_count_wake(th, rt);
+}
+
+/* Soft rule: a running worker has more queued than a wake costs. Nothing depends on it: no RMW. */
+static SCHI_NOINLINE void schi_notify_soft(schi_thread *th, sch_runtime *rt) {
+    uint32_t word = schi_load_rlx(&rt->idle.word); /* rlx: a hint, see above */
+    if (!schi_idle_may_wake(&rt->idle, word)) return;
+    if (schi_wake_one(rt, true, false)) schi_count_wake(th, rt);
+}
+
+/* Is so much queued on this core that a wake is worth it? Thieves ask, too. */
+static bool schi_core_worth(schi_core *core, SCHI_INDEX len) {
+    return len >= schi_load_rlx(&core->wake_len); /* rlx: a hint */
+}
+
+/* Is there work that somebody without work should take? The last look before sleep. */
+static bool schi_work_visible(sch_runtime *rt) {
+    if (!schi_inject_is_empty(&rt->inject)) return true;
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        SCHI_INDEX len = schi_runq_len(&rt->cores[i]->q);
+        if (len > 0 && schi_core_worth(rt->cores[i], len)) return true;
+    }
+    return false;
+}
+
+/* Queueing --------------------------------------------------------------------------------------*/
+
+static void schi_push_inject(schi_thread *th, sch_runtime *rt, sch_task *task) {
+    bool pushed = schi_inject_push(&rt->inject, &task->node, &task->node, 1);
+    SCHI_ASSERT(pushed); /* closed only when no task lives */
+    (void)pushed;
+    schi_notify(th, rt);
+}
+
+/* The ring is full: half of it and the task go to the injector, one batch. */
+static SCHI_NOINLINE void schi_push_overflow(schi_core *core, sch_task *task) {
+    schi_node *first = NULL, *last = NULL;
+    SCHI_INDEX n = schi_runq_take_half(&core->q, &first, &last);
+    if (n == 0) { /* a thief is at work: this one alone */
+        first = &task->node;
+    } else {
+        schi_wr(&last->next, &task->node);
+    }
+    schi_count(&core->m.overflows, 1);
+    (void)schi_inject_push(&core->rt->inject, first, &task->node, (uint64_t)n + 1);
+}
+
+/* To the back of this core's queue. */
+static inline void schi_push_back(schi_thread *th, schi_core *core, sch_task *task) {
+    SCHI_INDEX len = schi_runq_push(&core->q, &task->node);
+    SCHI_CHECK(schi_runq_check(&core->q));
+    if (SCHI_UNLIKELY(len == 0)) {
+        schi_push_overflow(core, task);
+        len = SCH_RUNQ_CAP;
+    }
+    if (SCHI_UNLIKELY(schi_core_worth(core, len))) schi_notify_soft(th, core->rt);
+}
+
+/* A thread that is not the runtime's queues a task. As soon as that is done the task may run and
+ * end, and somebody may free the runtime; sch_runtime_free waits until guests have left. Until it
+ * is done the task, and so the runtime, cannot end: that is when to enter. */
+static bool schi_guest_enter(schi_thread *th, sch_runtime *rt) {
+    if (th && th->rt == rt && th->kind != SCHI_VISITOR) return false; /* joined before the free */
+    schi_add_seq(&rt->guests, 1u);
+    return true;
+}
+
+static void schi_guest_leave(sch_runtime *rt) { schi_sub_seq(&rt->guests, 1u); }
+
+/* A task has become SCHEDULED and is ours to queue: to the LIFO slot of our core, or to the back of
+ * its queue; without one outside. */
+static void schi_schedule_at(schi_thread *th, sch_task *task, bool back) {
+    sch_runtime *rt = schi_task_runtime(task);
+    schi_core *core = th ? th->core : NULL;
+    if (SCHI_UNLIKELY(schi_load_rlx(&task->state) & SCHI_JOB)) { /* rlx: fixed bit */
+        schi_unpark(&task->thread->sleeper.parker, NULL); /* its thread waits for just this */
+        return;
+    }
+    if (SCHI_UNLIKELY(core == NULL || core->rt != rt)) {
+        bool guest = schi_guest_enter(th, rt);
+        schi_count_shared(&rt->remote_schedules, 1);
+        schi_push_inject(th, rt, task);
+        if (guest) schi_guest_leave(rt);
+        return;
+    }
+    schi_count(&core->m.local_schedules, 1);
+    if (!back && !rt->config.no_lifo) {
+        schi_node *old = schi_lifo_swap(&core->q, &task->node);
+        if (old == NULL) return;
+        task = schi_task_of(old);
+    }
+    schi_push_back(th, core, task);
+}
+
+static void schi_schedule(schi_thread *th, sch_task *task) { schi_schedule_at(th, task, false); }
+
+static void schi_wake(schi_thread *th, sch_task *task) {
+    if (schi_task_wake(task)) schi_schedule(th, task);
+}
+
+/* The end of a task -----------------------------------------------------------------------------*/
+
+/* What sch_join waits for has happened. A joiner goes to the back of the queue, not to the LIFO
+ * slot: who waits for many tasks would else be resumed once for each of them. */
+static void schi_waiter_grant(schi_thread *th, schi_waiter *w) {
+    if (w->task) {
+        sch_task *task = w->task;
+        if (schi_task_grant(task)) schi_schedule_at(th, task, true); /* w is gone now (K4) */
+    } else if (w->driver) {
+        schi_thread *driver = w->driver;
+        sch_runtime *rt = driver->rt;
+        schi_lock(
+            &rt->idle.lock); /* the driver takes this lock before it leaves: nothing dangles */
+        w->done = true;
+        schi_unpark(schi_parker_of(rt, &driver->sleeper), &rt->alarm);
+        schi_unlock(&rt->idle.lock);
+    } else {
+        schi_unpark(&w->parker, NULL);
+    }
+}
+
+/* A task has ended, or never ran (how: DROPPED, NO_STACK). th: the caller's record, may be NULL. */
+static void schi_task_end(schi_thread *th, sch_task *task, SCHI_STATE how) {
+    sch_runtime *rt = schi_task_runtime(task);
+    schi_core *core = th && th->core && th->core->rt == rt ? th->core : NULL;
+    SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: kind and TOLD are ours */
+    bool cancelled = (how & SCHI_DROPPED) || (old & SCHI_TOLD), closed;
+    if (task->desc && task->desc->drop) {
+        if (th) th->no_wait++;
+        task->desc->drop(old & SCHI_POLL ? schi_task_state(task) : task->arg);
+        if (th) th->no_wait--;
+    }
+    if (rt->config.hooks.on_task_terminate) {
+        schi_hook_task(th, rt, rt->config.hooks.on_task_terminate, task);
+    }
+    if (core) {
+        closed = core->closed;
+        schi_count(&core->m.ended, 1);
+        if (cancelled) schi_count(&core->m.cancelled, 1);
+    } else {
+        schi_lock(&rt->shared_lock);
+        closed = rt->shared_closed;
+        schi_count(&rt->shared_ended, 1);
+        if (cancelled) schi_count(&rt->shared_cancelled, 1);
+        schi_unlock(&rt->shared_lock);
+    }
+    old = schi_task_complete(task, how);
+    if (SCHI_UNLIKELY(old & SCHI_JOIN_WAITER)) {
+        schi_waiter_grant(th, schi_rd(&task->joiner));
+        schi_task_release(core, task);
+    } else if (schi_task_refs(old) == 1) {
+        schi_heap_free(core, task);
+    }
+    if (SCHI_UNLIKELY(closed)) schi_live_sub(rt, 1);
+}
+
+/* A block for a new task; the caller stores its state last, which shows it to walkers. NULL: errno
+ * in *error; drop has not been called. */
+static inline sch_task *schi_task_new(schi_thread *th, sch_runtime *rt, size_t state_size,
+                                      int *error) {
+    schi_core *core = th && th->core && th->core->rt == rt ? th->core : NULL;
+    unsigned size_class = state_size == 0 ? 0 : schi_heap_class(state_size);
+    schi_heap *heap;
+    sch_task *task = NULL;
+    bool closed;
+    if (SCHI_LIKELY(core != NULL)) {
+        /* rlx: the first to say no; core->closed is what shutdown counts on, and comes later. */
+        closed = schi_load_rlx(&rt->closing) != 0;
+        heap = schi_load_rlx(&core->heaps[size_class]); /* rlx: only the owner writes it */
+        if (SCHI_UNLIKELY(!heap) &&
+            (heap = schi_heap_new(&rt->config.allocator, rt, core, size_class))) {
+            schi_store_rel(&core->heaps[size_class], heap); /* rel: pairs with acq in walkers */
+        }
+        if (heap && !closed) task = schi_heap_alloc(heap);
+        if (task) schi_count(&core->m.spawned, 1);
+    } else {
+        schi_lock(&rt->shared_lock);
+        closed = rt->shared_closed;
+        heap = rt->shared_heaps[size_class];
+        if (!heap && !closed) { /* once closed, they are read without the lock */
+            heap = schi_heap_new(&rt->config.allocator, rt, NULL, size_class);
+            rt->shared_heaps[size_class] = heap;
+        }
+        if (heap && !closed) task = schi_heap_alloc(heap);
+        if (task) schi_count(&rt->shared_spawned, 1);
+        schi_unlock(&rt->shared_lock);
+    }
+    if (SCHI_UNLIKELY(!task)) {
+        *error = closed ? ESHUTDOWN : ENOMEM;
+        return NULL;
+    }
+    task->stack = NULL;
+    task->thread = NULL;
+    return task;
+}
+
+/*==================================================================================================
+ * MARK: - [11.2] Worker: the turn (private)
+ *   Which task is next, without leaving the pooled stack.
+ *   Uses [11.1].  Used by [11.4] [11.5].  Tests: tests/unit/worker.c
+ *================================================================================================*/
+
+/* Take up to max tasks from the injector: the first is returned, the others go to our ring. */
+static sch_task *schi_take_injected(schi_thread *th, schi_core *core, uint64_t max) {
+    schi_node *node = NULL, *next;
+    uint64_t n = schi_inject_pop(&core->rt->inject, max, &node);
+    sch_task *first;
+    if (n == 0) return NULL;
+    schi_count(&core->m.injected, n);
+    first = schi_task_of(node);
+    for (node = schi_rd(&node->next); node; node = next) {
+        next = schi_rd(&node->next);
+        if (schi_runq_push(&core->q, node) == 0) schi_push_overflow(core, schi_task_of(node));
+    }
+    (void)th;
+    return first;
+}
+
+/* This core's share of the injector, so that one batch does not take what others wait for, nor fill
+ * the ring so far that it overflows at once. */
+static uint64_t schi_fair_share(schi_core *core, SCHI_INDEX len) {
+    uint64_t share = schi_inject_len(&core->rt->inject) / core->rt->num_cores + 1;
+    uint64_t room = (SCH_RUNQ_CAP - len) / 2;
+    if (share > room) share = room;
+    return share > 0 ? share : 1;
+}
+
+/* The injector's turn although tasks are queued here. While it holds more, it has one batch for
+ * each round of the ring; else it is looked at once in a while. */
+static SCHI_NOINLINE sch_task *schi_next_injected(schi_thread *th, schi_core *core) {
+    SCHI_INDEX len;
+    sch_task *task;
+    core->inject_left = core->inject_interval;
+    if (schi_inject_is_empty(&core->rt->inject)) return NULL;
+    len = schi_runq_len(&core->q);
+    task = schi_take_injected(th, core, schi_fair_share(core, len));
+    len = schi_runq_len(&core->q) + 1;
+    if (len < core->inject_left && !schi_inject_is_empty(&core->rt->inject)) {
+        core->inject_left = len;
+    }
+    return task;
+}
+
+/* The LIFO slot's task, unless it has had its turns and somebody else waits. */
+static sch_task *schi_next_lifo(schi_thread *th, schi_core *core) {
+    schi_node *node;
+    sch_task *other;
+    if (schi_lifo_is_empty(&core->q)) return NULL;
+    if (core->lifo_polls >=
+        SCH_LIFO_CAP) { /* two tasks that wake each other must not starve the rest */
+        core->lifo_polls = 0;
+        node = schi_runq_pop(&core->q);
+        other = node ? schi_task_of(node) : schi_take_injected(th, core, 1);
+        if (other) {
+            node = schi_lifo_swap(&core->q, NULL);
+            if (node) schi_push_back(th, core, schi_task_of(node));
+            schi_count(&core->m.lifo_capped, 1);
+            return other;
+        }
+    }
+    node = schi_lifo_swap(&core->q, NULL);
+    if (!node) return NULL; /* the standby took it */
+    core->lifo_polls++;
+    schi_count(&core->m.lifo_polls, 1);
+    return schi_task_of(node);
+}
+
+/* The next task. NULL: go home, because nothing is queued or maintenance is due. */
+static sch_task *schi_next(schi_thread *th, schi_core *core) {
+    sch_task *task;
+    schi_node *node;
+    if (SCHI_UNLIKELY(core->ticks_left == 0)) return NULL;
+    core->ticks_left--;
+    if (SCHI_UNLIKELY(--core->inject_left == 0)) {
+        task = schi_next_injected(th, core);
+        if (task) goto found;
+    }
+    task = schi_next_lifo(th, core);
+    if (task) goto found;
+    core->lifo_polls = 0;
+    node = schi_runq_pop(&core->q);
+    task = node ? schi_task_of(node) : NULL;
+    if (SCHI_UNLIKELY(!task)) {
+        if (schi_inject_is_empty(&core->rt->inject)) return NULL;
+        task = schi_take_injected(th, core, schi_fair_share(core, 0));
+        if (!task) return NULL;
+    }
+found:
+    schi_count(&core->m.polls, 1);
+    return task;
+}
+
+/* Does it start on a stack of its own size? */
+static bool schi_wants_own_stack(const sch_task *task) {
+    return task->desc && task->desc->stack_size != 0 &&
+           !(schi_load_rlx(&task->state) & SCHI_POLL); /* rlx: fixed bit */
+}
+
+static schi_stack *schi_stack_cached(schi_core *core) {
+    schi_stack *s = core->stacks;
+    if (s) {
+        core->stacks = s->next;
+        core->num_stacks--;
+    }
+    return s;
+}
+
+/*==================================================================================================
+ * MARK: - [11.3] Worker: lending, hand-off (private)
+ *   Leaving the core for a blocking call, and getting one back.
+ *   Uses [5.3] [5.4] [11.1].  Used by [11.4] [18].  Tests: tests/unit/blocking.c
+ *
+ *   A call that may block keeps a place (reserves): num_workers >= cores + places, under idle.lock,
+ *   so that J3 of [5.3] holds: whenever a core is lent or handed over, a thread is there for it. A
+ *   place is made by starting a worker; the call is refused if that fails. It belongs to the thread
+ *   inside the call, or to the suspended task if that waits inside; a thread keeps it after the
+ *   call until it sleeps or somebody waits for one, so that the next call costs nothing.
+ *================================================================================================*/
+
+/* Give a record a number that no other has. Under idle.lock. */
+static int schi_thread_number(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    unsigned n = 0;
+    while (n < rt->max_threads && rt->threads[n]) n++;
+    if (n == rt->max_threads) return -EAGAIN;
+    rt->threads[n] = th;
+    th->number = n;
+    return 0;
+}
+
+/* Make the record of a thread and start it. 0 or a negative errno. */
+static int schi_thread_new(sch_runtime *rt, schi_thread_kind kind, sch_task *job,
+                           void *(*run)(void *)) {
+    schi_os_thread os;
+    schi_thread *th;
+    int error;
+    th = (schi_thread *)schi_alloc_zeroed(&rt->config.allocator, sizeof *th, SCH_CACHELINE);
+    if (!th) return -ENOMEM;
+    th->rt = rt;
+    th->kind = kind;
+    th->job = job;
+    error = schi_parker_init(&th->sleeper.parker);
+    if (error) goto fail_parker;
+    schi_lock(&rt->idle.lock);
+    error = schi_thread_number(th);
+    if (!error) rt->num_threads++;
+    schi_unlock(&rt->idle.lock);
+    if (error) goto fail_number;
+    error = schi_thread_start(&os, run, th, rt->config.thread_stack_size);
+    if (!error) return 0; /* from here on the record is the thread's */
+    schi_lock(&rt->idle.lock);
+    rt->threads[th->number] = NULL;
+    rt->num_threads--;
+    schi_unlock(&rt->idle.lock);
+fail_number:
+    schi_parker_drop(&th->sleeper.parker);
+fail_parker:
+    schi_free(&rt->config.allocator, th, sizeof *th, SCH_CACHELINE);
+    return error;
+}
+
+/* Give a place up. Under idle.lock; returns a task that waits for one, to be granted after it: it
+ * will try again. */
+static sch_task *schi_unreserve_locked(sch_runtime *rt) {
+    sch_task *task = rt->reserve_first;
+    rt->num_reserved--;
+    if (!task) return NULL;
+    rt->reserve_first = schi_task_of(schi_rd(&task->node.next));
+    schi_sub_seq(&rt->reserve_waiters, 1u);
+    return task;
+}
+
+static void schi_unreserve(schi_thread *th, sch_runtime *rt) {
+    sch_task *task;
+    schi_lock(&rt->idle.lock);
+    task = schi_unreserve_locked(rt);
+    schi_unlock(&rt->idle.lock);
+    if (task && schi_task_grant(task)) schi_schedule(th, task);
+}
+
+/* Keep a place for a blocking call. 0; -EAGAIN: no thread can be made; -EBUSY: all places are
+ * taken, and the task is listed to get one by a grant if `wait`. */
+static int schi_reserve(schi_thread *th, bool wait) {
+    sch_runtime *rt = th->rt;
+    sch_task *task;
+    schi_lock(&rt->idle.lock);
+    if (rt->num_reserved >= rt->config.max_blocking_threads + rt->num_cores) { /* some are kept */
+        if (wait) { /* its node is free while it runs and while it waits (K2) */
+            schi_wr(&schi_current(th)->node.next, (schi_node *)NULL);
+            if (rt->reserve_first) {
+                schi_wr(&rt->reserve_last->node.next, &schi_current(th)->node);
+            } else {
+                rt->reserve_first = schi_current(th);
+            }
+            rt->reserve_last = schi_current(th);
+            schi_add_seq(&rt->reserve_waiters, 1u);
+        }
+        schi_unlock(&rt->idle.lock);
+        return -EBUSY;
+    }
+    rt->num_reserved++;
+    if (rt->num_workers >= rt->num_cores + rt->num_reserved) {
+        schi_unlock(&rt->idle.lock);
+        return 0;
+    }
+    rt->num_workers++;
+    schi_unlock(&rt->idle.lock);
+    if (schi_thread_new(rt, SCHI_WORKER, NULL, schi_worker_main) == 0) return 0;
+    schi_lock(&rt->idle.lock);
+    rt->num_workers--;
+    task = schi_unreserve_locked(rt);
+    schi_unlock(&rt->idle.lock);
+    if (task && schi_task_grant(task)) schi_schedule(th, task);
+    return -EAGAIN;
+}
+
+/* We hold this core now. It was counted by whoever claimed it. */
+static void schi_core_taken(schi_thread *th, schi_core *core, bool searching) {
+    th->core = core;
+    th->searching = searching;
+    schi_store_rlx(&core->m.thread, (uint64_t)th->number); /* rlx: a statistic */
+    if (schi_counted(&core->m.park_unparks) & 1) schi_count(&core->m.park_unparks, 1);
+}
+
+/* Move everything that this core has queued to the injector, so that it can be given up (J2). */
+static void schi_core_drain(schi_core *core) {
+    schi_node *node = core->next ? &core->next->node : schi_lifo_swap(&core->q, NULL);
+    core->next = NULL;
+    while (node || (node = schi_lifo_swap(&core->q, NULL)) || (node = schi_runq_pop(&core->q))) {
+        (void)schi_inject_push(&core->rt->inject, node, node, 1);
+        node = NULL;
+    }
+}
+
+static bool schi_core_is_empty(schi_core *core) {
+    return schi_lifo_is_empty(&core->q) && schi_runq_len(&core->q) == 0;
+}
+
+/* Hand our core, which is running, to a thread that sleeps; if none does yet, make it idle. */
+static void schi_core_hand_off(schi_thread *th, schi_core *core) {
+    sch_runtime *rt = th->rt;
+    schi_idle *d = &rt->idle;
+    th->core = NULL;
+    schi_count(&core->m.handoffs, 1);
+    schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: a statistic */
+    for (;;) {
+        schi_lock(&d->lock);
+        if (schi_idle_has_sleeper(d)) {
+            schi_give_core(rt, core, false, false);
+            schi_unlock(&d->lock);
+            return;
+        }
+        if (schi_core_is_empty(core)) break;
+        schi_unlock(&d->lock);
+        schi_core_drain(core);
+    }
+    schi_count(&core->m.park_unparks, 1); /* parked: odd */
+    schi_idle_release(d, core->index, false);
+    schi_unlock(&d->lock);
+    schi_notify(th, rt); /* what was drained was pushed before this handshake */
+}
+
+/* Go on without a core. The place is reserved. Nothing queued: lend it, else hand it over. */
+static void schi_core_leave(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    schi_core *core = th->core;
+    SCHI_ASSERT(core && !core->next && !th->searching);
+    if (!schi_core_is_empty(core) || !schi_inject_is_empty(&rt->inject)) {
+        schi_core_hand_off(th, core);
+        return;
+    }
+    schi_count(&core->m.lends, 1);
+    th->core = NULL;
+    th->lent = core;
+    schi_idle_lend(&rt->idle, core->index);
+    /* "all run", case 2 of [5.3]: a pusher that missed the bit is seen here. So is a shutdown. */
+    if (schi_inject_is_empty(&rt->inject) && !schi_is_closing(rt)) return;
+    if (!schi_idle_take_back(&rt->idle, core->index)) return;
+    th->lent = NULL;
+    schi_core_hand_off(th, core);
+}
+
+/* Have a core again: the one that was lent, or an idle one. false: neither is to be had. */
+static bool schi_core_return(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    schi_core *core = th->lent;
+    unsigned index;
+    th->lent = NULL;
+    if (SCHI_LIKELY(core && schi_idle_take_back(&rt->idle, core->index))) {
+        th->core = core;
+    } else {
+        schi_lock(&rt->idle.lock);
+        index = schi_idle_acquire(&rt->idle, false);
+        schi_unlock(&rt->idle.lock);
+        if (index == SCHI_NO_CORE) return false;
+        schi_core_taken(th, rt->cores[index], false);
+    }
+    /* While the core was away the standby may have stopped its alarm: it clears ARMED and then
+     * looks at the lent bits, we cleared the bit and then look at ARMED, all seq_cst. */
+    schi_standby_arm_if_clear(rt, schi_load_seq(&rt->idle.word));
+    return true;
+}
+
+/*==================================================================================================
+ * MARK: - [11.4] Worker: waiting (private)
+ *   How a task, a blocking job or a plain thread waits until it is granted, woken or cancelled.
+ *   Uses [7] [11.2] [11.3].  Used by [11.5] [12] [13] [18].  Tests: tests/unit/wait.c
+ *
+ *   A task that waits chooses its successor itself. If that is suspended, it switches straight to
+ *   it; otherwise it leaves it in core->next and switches to a fresh loop on a cached stack, or
+ *   home. What publishes the waiting task is done after the switch by the side switched to
+ *   (schi_commit): nobody can resume a context that is not saved yet, or free a stack that is still
+ *   stood on.
+ *================================================================================================*/
+static void schi_requeue(schi_thread *th, sch_task *task) {
+    if (th->core) {
+        schi_push_back(th, th->core, task);
+    } else {
+        schi_push_inject(th, schi_task_runtime(task), task);
+    }
+}
+
+/* First thing on a context that was switched to. */
+static void schi_commit(schi_thread *th) {
+    sch_task *task = th->commit_task;
+    schi_commit_kind kind = th->commit;
+    th->commit = SCHI_COMMIT_NONE;
+    switch (kind) {
+    case SCHI_COMMIT_NONE: break;
+    case SCHI_COMMIT_REQUEUE: schi_requeue(th, task); break;
+    case SCHI_COMMIT_IDLE:
+        if (!schi_task_idle(task, th->commit_wait)) schi_requeue(th, task);
+        break;
+    case SCHI_COMMIT_INJECT: schi_push_inject(th, th->rt, task); break;
+    case SCHI_COMMIT_OWN_STACK: schi_stack_own_free(&th->rt->stacks, th->commit_stack); break;
+    }
+}
+
+/* Where a task that waits goes; th->stack is set for a fresh loop. */
+static schi_ctx *schi_successor(schi_thread *th) {
+    schi_core *core = th->core;
+    sch_task *next;
+    schi_stack *s;
+    th->stack = NULL;
+    if (!core) return &th->home;
+    next = schi_next(th, core);
+    if (!next) return &th->home;
+    if (next->stack) return &next->stack->ctx;
+    core->next = next;
+    if (schi_wants_own_stack(next)) return &th->home;
+    s = schi_stack_cached(core);
+    if (!s) return &th->home;
+    schi_stack_fresh(s);
+    th->stack = s;
+    return &s->ctx;
+}
+
+/* Leave the running task's context and come back when it is resumed, maybe on another thread. */
+static schi_thread *schi_switch_away(schi_thread *th, schi_commit_kind kind, SCHI_STATE wait) {
+    sch_task *task = schi_current(th);
+    schi_stack *stack = th->stack;
+    sch_runtime *rt = th->rt;
+    SCHI_ASSERT(task && stack && th->commit == SCHI_COMMIT_NONE);
+    schi_stack_check(stack);
+    if (rt->config.hooks.on_task_poll_end)
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
+    task->stack = stack;
+    schi_set_current(th, NULL);
+    th->commit = kind;
+    th->commit_task = task;
+    th->commit_wait = wait;
+    th->left = &stack->ctx;
+    schi_ctx_switch(&stack->ctx, schi_successor(th));
+
+    th = schi_self(); /* the thread that resumes us */
+    schi_ctx_landed(&stack->ctx, th->left);
+    schi_commit(th);
+    task->stack = NULL;
+    schi_set_current(th, task);
+    th->stack = stack;
+    th->budget = SCH_BUDGET;
+    if (rt->config.hooks.on_task_poll_start) {
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
+    }
+    return th;
+}
+
+/* The same also inside sch_block_in_place: there the thread serves meanwhile, the place stays with
+ * the task, and whoever resumes it leaves its core before it goes on in the blocking code. */
+static schi_thread *schi_suspend_task(schi_thread *th, schi_commit_kind kind, SCHI_STATE wait) {
+    schi_stack *stack = th->stack;
+    if (SCHI_LIKELY(stack->frame.in_blocking == 0)) return schi_switch_away(th, kind, wait);
+    SCHI_ASSERT(th->reserved);
+    th->reserved = false;
+    (void)schi_core_return(th);
+    th = schi_switch_away(th, kind, wait);
+    if (th->reserved) schi_unreserve(th, th->rt); /* ours takes its place */
+    th->reserved = true;
+    schi_core_leave(th);
+    return th;
+}
+
+static schi_frame *schi_frame_of(schi_thread *th) {
+    return th->stack ? &th->stack->frame : &th->frame;
+}
+
+/* Is the caller a task that can wait by itself? A poll task cannot, a plain thread is none. */
+static bool schi_in_task(schi_thread *th) { return th && schi_current(th); }
+
+/* 0, or -EPERM where nothing may wait. */
+static int schi_may_wait(schi_thread *th) {
+    if (!th) return 0;
+    if (th->no_wait > 0) return -EPERM;
+    /* rlx: POLL is a fixed bit */
+    if (schi_current(th) && (schi_load_rlx(&schi_current(th)->state) & SCHI_POLL)) return -EPERM;
+    return 0;
+}
+
+/* Would a wait be refused because the task was cancelled? */
+static bool schi_is_cancelled(schi_thread *th) {
+    if (!schi_in_task(th) || schi_frame_of(th)->shields > 0) return false;
+    return (schi_load_acq(&schi_current(th)->state) & SCHI_CANCELLED) !=
+           0; /* acq: pairs with cancel */
+}
+
+/* A wait tells its task that it was cancelled. */
+static int schi_tell_cancelled(schi_thread *th, int result) {
+    (void)schi_or_acqrel(&schi_current(th)->state, SCHI_TOLD); /* acqrel: only the bit counts */
+    return result;
+}
+
+enum { SCHI_BY_GRANT, SCHI_BY_WAKE, SCHI_BY_CANCELLATION };
+
+/* The running task waits for a grant, or a wake if `wait` has WAIT_WAKE, or a cancel if it has
+ * WAIT_CANCEL. Says which it was; a grant or wake wins. */
+static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
+    schi_thread *th = *thp;
+    sch_task *task = schi_current(th);
+    SCHI_STATE kept = wait & SCHI_WAIT_WAKE ? SCHI_WOKEN : SCHI_GRANTED, state;
+    if (th->kind == SCHI_BLOCKING) { /* a blocking job's thread parks; schi_schedule unparks it */
+        if (schi_task_idle(task, wait)) (void)schi_park(&th->sleeper.parker, UINT64_MAX);
+    } else {
+        th = *thp = schi_suspend_task(th, SCHI_COMMIT_IDLE, wait);
+    }
+    state = schi_load_acq(&task->state); /* acq: pairs with whoever scheduled us */
+    if (state & (kept | SCHI_BY_CANCEL)) {
+        (void)schi_task_clear(task, kept | SCHI_BY_CANCEL);
+        if (!(state & kept)) return SCHI_BY_CANCELLATION;
+    }
+    return wait & SCHI_WAIT_WAKE ? SCHI_BY_WAKE : SCHI_BY_GRANT;
+}
+
+/* Go to the back of the queue. */
+static void schi_yield(schi_thread *th) {
+    if (th->kind == SCHI_BLOCKING) {
+        schi_os_yield();
+    } else {
+        (void)schi_suspend_task(th, SCHI_COMMIT_REQUEUE, 0);
+    }
+}
+
+/* Count an operation that did not have to wait; yields when the budget is used up. */
+static void schi_use_budget(schi_thread *th) {
+    if (!schi_in_task(th) || th->kind == SCHI_BLOCKING || !th->stack) return;
+    if (SCHI_LIKELY(th->budget > 1)) {
+        th->budget--;
+        return;
+    }
+    if (th->no_wait > 0 || schi_may_wait(th) != 0) return;
+    if (th->core) schi_count(&th->core->m.forced_yields, 1);
+    schi_yield(th);
+}
+
+/* Wait for a task's end, as a task. -EINTR: cancelled, the handle is still the caller's. */
+static int schi_join_as_task(schi_thread *th, sch_task *task) {
+    schi_waiter w;
+    SCHI_STATE cancel = schi_frame_of(th)->shields > 0 ? 0 : SCHI_WAIT_CANCEL;
+    memset(&w, 0, sizeof w);
+    w.task = schi_current(th);
+    schi_wr(&task->joiner, &w);
+    if (schi_is_cancelled(th)) {
+        if (schi_task_join_cancel(task)) return schi_tell_cancelled(th, -EINTR);
+        return 0;
+    }
+    if (!schi_task_join_wait(task)) return 0;
+    if (schi_wait(&th, cancel) == SCHI_BY_CANCELLATION) {
+        if (schi_task_join_cancel(task)) return schi_tell_cancelled(th, -EINTR);
+        (void)schi_wait(&th, 0); /* BUSY: the grant is on its way, and touches w until then */
+    }
+    return 0;
+}
+
+/*==================================================================================================
+ * MARK: - [11.5] Worker: home, the standby (private)
+ *   On the native stack: maintenance, long search, sleep, and into the tasks.
+ *   Uses [11.1]-[11.4].  Used by [12] [13].  Tests: tests/unit/worker.c, tests/unit/standby.c
+ *================================================================================================*/
+
+/* Put a stack that nothing lives on into the core's cache. */
+static void schi_stack_cache(schi_core *core, schi_stack *s) {
+    schi_stack_check(s);
+    s->next = core->stacks;
+    core->stacks = s;
+    core->num_stacks++;
+}
+
+/* Run one task on this stack, which has no other frame. */
+static void schi_run(schi_thread *th, sch_task *task) {
+    sch_runtime *rt = th->rt;
+    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel and wake */
+    sch_status status = SCH_READY;
+    bool again = false;
+    if (SCHI_UNLIKELY(state & SCHI_CANCELLED) &&
+        ((state & SCHI_NEW) || ((state & SCHI_POLL) && schi_is_closing(rt)))) {
+        schi_task_end(th, task, SCHI_DROPPED);
+        return;
+    }
+    if (SCHI_UNLIKELY((state & (SCHI_POLL | SCHI_WOKEN)) == (SCHI_POLL | SCHI_WOKEN))) {
+        (void)schi_task_clear(task, SCHI_WOKEN); /* the poll that follows is for it */
+    }
+    schi_set_current(th, task);
+    th->budget = SCH_BUDGET;
+    if (rt->config.hooks.on_task_poll_start) {
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
+    }
+    if (state & SCHI_POLL) {
+        status = task->fn.poll(task, schi_task_state(task));
+    } else {
+        task->fn.run(task->arg);
+    }
+    th = schi_self(); /* it may have waited and come back elsewhere */
+    if (rt->config.hooks.on_task_poll_end)
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
+    schi_set_current(th, NULL);
+    SCHI_USAGE(th->stack->frame.shields == 0);
+    again = th->stack->frame.poll_again;
+    th->stack->frame.poll_again = false;
+    th->stack->frame.shields = 0;
+    if (SCHI_LIKELY(status == SCH_READY)) {
+        schi_task_end(th, task, 0);
+    } else if (again) {
+        if (state & SCHI_NEW) (void)schi_task_clear(task, SCHI_NEW);
+        schi_push_back(th, th->core, task);
+    } else if (!schi_task_idle(task, SCHI_WAIT_WAKE | SCHI_WAIT_CANCEL)) {
+        schi_push_back(th, th->core, task);
+    }
+}
+
+/* What a pooled stack runs. It keeps nothing in locals across a task but the stack itself: the
+ * frame below a task that waited continues on whichever worker resumed it. */
+static schi_ctx *schi_loop(void) {
+    schi_thread *th = schi_self();
+    schi_stack *stack = th->stack;
+    schi_ctx *to = NULL;
+    schi_ctx_landed(&stack->ctx, th->left);
+    schi_commit(th);
+    while (!to) {
+        schi_core *core = th->core;
+        sch_task *task = core->next;
+        core->next = NULL;
+        if (!task) task = schi_next(th, core);
+        if (!task) {
+            to = &th->home;
+        } else if (task->stack) {
+            to = &task->stack->ctx;
+        } else if (schi_wants_own_stack(task) && !stack->mapped) {
+            core->next = task;
+            to = &th->home;
+        } else {
+            schi_run(th, task);
+            th = schi_self();
+            if (stack->mapped) to = &th->home;
+        }
+    }
+    if (stack->mapped) {
+        th->commit = SCHI_COMMIT_OWN_STACK;
+        th->commit_stack = stack;
+    } else {
+        schi_stack_cache(th->core, stack); /* ours alone until after the switch */
+    }
+    th->stack = NULL;
+    th->left = NULL;
+    return to;
+}
+
+/* From home into a task; back when there is nothing quick to do or maintenance is due. */
+static void schi_enter(schi_thread *th, sch_task *task) {
+    schi_core *core = th->core;
+    schi_ctx *to;
+    if (task->stack) {
+        to = &task->stack->ctx;
+    } else {
+        schi_stack *s = NULL;
+        if (schi_wants_own_stack(task)) {
+            s = schi_stack_own_new(&th->rt->stacks, task->desc->stack_size);
+        } else {
+            s = schi_stack_cached(core);
+            if (!s) s = schi_stack_pool_get(&th->rt->stacks);
+        }
+        if (!s) {
+            schi_task_end(th, task, SCHI_DROPPED | SCHI_NO_STACK);
+            return;
+        }
+        schi_stack_fresh(s);
+        th->stack = s;
+        core->next = task;
+        to = &s->ctx;
+    }
+    th->left = &th->home;
+    schi_ctx_switch(&th->home, to);
+    schi_ctx_landed(&th->home, th->left);
+    th->stack = NULL;
+    schi_set_current(th, NULL);
+    schi_commit(th);
+}
+
+/* Learn from the time of the last batch how much a queued task is worth, and how often to look at
+ * the injector: about every 200 us. */
+static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
+    uint64_t polls = schi_counted(&core->m.polls) - core->batch_start_polls, mean, interval;
+    schi_count(&core->m.busy_ns, elapsed_ns);
+    if (polls == 0) return;
+    mean = core->mean_poll_ns - core->mean_poll_ns / 4 + elapsed_ns / polls / 4;
+    if (mean == 0) mean = 1;
+    core->mean_poll_ns = mean;
+    schi_store_rlx(&core->m.mean_poll_ns, mean); /* rlx: a statistic */
+    schi_store_rlx(&core->wake_len,
+                   (uint32_t)((SCH_WAKE_COST_NS + mean - 1) / mean)); /* rlx: a hint */
+    interval = core->rt->config.global_queue_interval;
+    if (interval == 0) {
+        interval = 200 * SCH_MICROSECOND / mean;
+        interval = interval < 2 ? 2 : interval > 127 ? 127 : interval;
+    }
+    core->inject_interval = (unsigned)interval;
+    if (core->inject_left > core->inject_interval) core->inject_left = core->inject_interval;
+}
+
+/* Every event_interval ticks, and when shutdown has begun. At home. */
+static void schi_core_maintain(schi_thread *th) {
+    schi_core *core = th->core;
+    SCHI_INDEX len = schi_runq_len(&core->q);
+    core->ticks_left = th->rt->config.event_interval;
+    schi_count(&core->m.maintenances, 1);
+    if (SCHI_UNLIKELY(schi_is_closing(th->rt)) && !core->closed) schi_core_close(th);
+    if (core->num_stacks > SCH_STACK_CACHE) {
+        while (core->num_stacks > SCH_STACK_CACHE / 2) {
+            schi_stack_pool_put(&th->rt->stacks, schi_stack_cached(core));
+        }
+    }
+    if (len > 1 && schi_core_worth(core, len)) schi_notify_soft(th, th->rt);
+}
+
+/* Steal from somebody, beginning anywhere. The standby's searcher also takes what is worth less
+ * than a wake, and what sits in the LIFO slot behind a poll that has lasted since the last look. */
+static sch_task *schi_steal(schi_thread *th) {
+    schi_core *core = th->core;
+    sch_runtime *rt = th->rt;
+    uint32_t n = rt->num_cores, start = schi_rng_below(&core->rng, n);
+    for (uint32_t i = 0; i < n; i++) {
+        schi_core *victim = rt->cores[start + i < n ? start + i : start + i - n];
+        SCHI_INDEX len, count = 0;
+        schi_node *node;
+        if (victim == core) continue;
+        len = schi_runq_len(&victim->q);
+        if (len > 0 && (th->rescue || schi_core_worth(victim, len))) {
+            node = schi_runq_steal(&victim->q, &core->q, &count);
+            if (node) {
+                schi_count(&core->m.steal_operations, 1);
+                schi_count(&core->m.steals, count);
+                return schi_task_of(node);
+            }
+        }
+        if (th->rescue && !schi_lifo_is_empty(&victim->q)) {
+            node = schi_lifo_swap(&victim->q, NULL);
+            if (node) {
+                schi_count(&core->m.steal_operations, 1);
+                schi_count(&core->m.steals, 1);
+                schi_count(&core->m.lifo_steals, 1);
+                return schi_task_of(node);
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Look everywhere, for a short while. NULL: nothing, and we may still be counted as searching. */
+static sch_task *schi_search(schi_thread *th) {
+    schi_core *core = th->core;
+    sch_task *task = NULL;
+    if (!th->searching) {
+        if (!schi_idle_try_search(&th->rt->idle)) return NULL;
+        th->searching = true;
+    }
+    for (unsigned round = 0; round < SCH_SPIN_ROUNDS && !task; round++) {
+        for (unsigned i = 0; round > 0 && i < 8u << round; i++) schi_cpu_relax();
+        task = schi_take_injected(th, core, schi_fair_share(core, 0));
+        if (!task) task = schi_steal(th);
+    }
+    th->rescue = false;
+    if (task) schi_count(&core->m.polls, 1);
+    return task;
+}
+
+/* Work was found. "A searcher looks again": whoever relied on us may have pushed more; it is ours
+ * to come back to, and worth a wake or not. */
+static void schi_stop_search(schi_thread *th) {
+    schi_core *core = th->core;
+    bool last = schi_idle_stop_search(&th->rt->idle);
+    uint64_t queued;
+    th->searching = false;
+    if (!last) return;
+    queued = schi_runq_len(&core->q) + schi_inject_len(&th->rt->inject);
+    /* rlx: a hint */
+    if (queued > 0 && queued >= schi_load_rlx(&core->wake_len)) schi_notify_soft(th, th->rt);
+}
+
+/* Is something that was queued on this core at the last look still there? */
+static bool schi_look_at_core(schi_core *core, schi_look *look) {
+    uint64_t polls = schi_counted(&core->m.polls);
+    SCHI_HEAD head = schi_load_acq(&core->q.head); /* acq: tail below is then not older */
+    SCHI_INDEX real = schi_runq_real_of(head);
+    SCHI_INDEX tail = schi_load_acq(&core->q.tail);     /* acq: only compared */
+    SCHI_INDEX ahead = (SCHI_INDEX)(look->tail - real); /* of the last look's tasks, those left */
+    bool lifo = !schi_lifo_is_empty(&core->q), late = false;
+    if (look->queued && ahead > 0 && ahead <= SCH_RUNQ_CAP) late = true;
+    if (look->lifo && lifo && look->polls == polls) late = true; /* behind one and the same poll */
+    look->polls = polls;
+    look->tail = tail;
+    look->queued = tail != real;
+    look->lifo = lifo;
+    return late;
+}
+
+static bool schi_look_at_injector(sch_runtime *rt) {
+    uint64_t popped = schi_load_acq(&rt->inject.popped); /* acq: only compared */
+    bool late = rt->look_injected && popped < rt->look_pushed;
+    rt->look_injected = !schi_inject_is_empty(&rt->inject);
+    rt->look_pushed = popped + schi_inject_len(&rt->inject);
+    return late;
+}
+
+/* The standby has been rung: what has waited since the last look although a core is free? */
+static void schi_standby_look(schi_thread *th, bool rang) {
+    sch_runtime *rt = th->rt;
+    schi_idle *d = &rt->idle;
+    bool late = false;
+    if (schi_load_seq(&rt->signalled) && schi_xchg_seq(&rt->signalled, 0u)) schi_notify(th, rt);
+    if (!rang || rt->config.no_standby) return;
+    schi_count_shared(&rt->looks_done, 1);
+    schi_lock(&d->lock); /* the looks belong to the place */
+    if (!th->sleeper.listed) goto out;
+    /* Clear ARMED before looking: who begins to run later sets the alarm again. */
+    (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED);
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        if (schi_look_at_core(rt->cores[i], &rt->looks[i])) late = true;
+    }
+    if (schi_look_at_injector(rt)) late = true;
+    /* Arm again while a core runs; see schi_core_return for one that is lent. */
+    if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d)) schi_standby_arm(rt);
+out:
+    schi_unlock(&d->lock);
+    if (late && schi_wake_one(rt, false, true)) schi_count_shared(&rt->rescues, 1);
+}
+
+/* A core that shutdown has not come to, and that nobody holds. Under idle.lock. */
+static schi_core *schi_unclosed_core(sch_runtime *rt) {
+    schi_idle *d = &rt->idle;
+    unsigned index;
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        uint64_t bit = UINT64_C(1) << (i % 64);
+        if (!(schi_load_seq(&d->idle[i / 64]) & bit) || rt->cores[i]->closed) continue;
+        schi_and_seq(&d->idle[i / 64], ~bit);
+        schi_add_seq(&d->word, SCHI_IDLE_RUNNING);
+        return rt->cores[i];
+    }
+    index = schi_idle_acquire_lent(d, false);
+    return index == SCHI_NO_CORE ? NULL : rt->cores[index];
+}
+
+/* Give our core up and get on the list. Under idle.lock. Returns a core that we should have at once
+ * instead (counted; *searching says how), NULL: sleep. *place: a task that waits for a place
+ * [11.3]. */
+static schi_core *schi_lie_down(schi_thread *th, bool *searching,
+                                sch_task **place) {
+    sch_runtime *rt = th->rt;
+    schi_idle *d = &rt->idle;
+    schi_core *core = th->core, *other = NULL;
+    if (core) {
+        schi_count(&core->m.parks, 1);
+        schi_count(&core->m.park_unparks, 1);
+        if (core->park_polls == schi_counted(&core->m.polls)) schi_count(&core->m.noops, 1);
+        core->park_polls = schi_counted(&core->m.polls);
+        schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: a statistic */
+        schi_idle_release(d, core->index, th->searching);
+        th->core = NULL;
+        th->searching = false;
+    }
+    if (th->reserved) {
+        *place = schi_unreserve_locked(rt);
+        th->reserved = false;
+    }
+    if (rt->finished) return NULL;
+    *searching = !core;
+    if (!core) { /* without a core and one is idle: take it (case 3 of [5.3]) */
+        unsigned index = schi_idle_acquire(d, true);
+        if (index != SCHI_NO_CORE) return rt->cores[index];
+    }
+    *searching = false;
+    if (schi_is_closing(rt)) other = schi_unclosed_core(rt);
+    if (!other) {
+        schi_idle_list(d, &th->sleeper);
+        if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d))
+            schi_standby_arm(rt);
+    }
+    return other;
+}
+
+/* Is what a visitor waits for there? Under idle.lock, which the granter holds. */
+static bool schi_is_over(sch_runtime *rt, schi_waiter *until) {
+    return rt->finished || (until && (until->done || schi_now_ns() >= until->deadline));
+}
+
+/* Until woken (true), rung or the deadline. With a single core nothing can be late while it is
+ * free, so the place needs no alarm there. */
+static bool schi_rest(schi_thread *th, uint64_t deadline) {
+    sch_runtime *rt = th->rt;
+    if (!th->sleeper.in_place) return schi_park(&th->sleeper.parker, deadline);
+    if (rt->num_cores == 1) return schi_park(&rt->place, deadline);
+    return schi_park_alarm(&rt->place, &rt->alarm); /* only visitors have a deadline there */
+}
+
+/* Sleep until we have a core. false: leave instead - all is over, or `until` is done, or a spare
+ * worker was not needed for a while. */
+static bool schi_sleep(schi_thread *th, schi_waiter *until) {
+    sch_runtime *rt = th->rt;
+    schi_idle *d = &rt->idle;
+    schi_sleeper *me = &th->sleeper;
+    schi_core *core;
+    sch_task *place = NULL;
+    uint64_t deadline = until ? until->deadline : UINT64_MAX;
+    bool searching = false, over = false, given;
+    schi_hook_thread(th, rt->config.hooks.on_thread_park);
+    schi_lock(&d->lock);
+    core = schi_lie_down(th, &searching, &place);
+    if (!core && schi_is_over(rt, until)) {
+        if (schi_idle_unlist(d, me)) (void)schi_idle_vacate(d, me);
+        over = true;
+    } else if (!core && th->kind == SCHI_WORKER && !me->in_place &&
+               rt->num_workers > rt->num_cores + rt->num_reserved) {
+        deadline = schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns);
+    }
+    schi_unlock(&d->lock);
+    if (place && schi_task_grant(place)) schi_schedule(th, place);
+    if (!core && !over) {
+        (void)schi_idle_handshake(d); /* "list, handshake, look again": cases 1 to 3 of [5.3] */
+        if (schi_work_visible(rt)) schi_notify(th, rt);
+    }
+    given = !core && !over;
+    while (!core && !over) {
+        bool woken = schi_rest(th, deadline);
+        schi_sleeper *up = NULL;
+        core = (schi_core *)schi_slot_take(&th->slot); /* as a rule, and without the lock */
+        if (core && !me->in_place) break;
+        schi_lock(&d->lock);
+        if (!me->listed) {
+            if (!core) core = (schi_core *)schi_slot_take(&th->slot);
+            up = schi_idle_vacate(d, me);
+        } else if (schi_is_over(rt, until)) {
+            (void)schi_idle_unlist(d, me);
+            up = schi_idle_vacate(d, me);
+            over = true;
+        } else if (!me->in_place && !d->standby) { /* the standby left: move up */
+            (void)schi_idle_unlist(d, me);
+            schi_idle_list(d, me);
+        } else if (!woken && !me->in_place && th->kind == SCHI_WORKER &&
+                   schi_now_ns() >= deadline &&
+                   rt->num_workers > rt->num_cores + rt->num_reserved) { /* a spare, long unused */
+            (void)schi_idle_unlist(d, me);
+            rt->num_workers--;
+            over = true;
+        }
+        if (up) schi_unpark(&up->parker, NULL); /* under the lock: it cannot leave meanwhile */
+        schi_unlock(&d->lock);
+        if (!core && !over && me->in_place) schi_standby_look(th, !woken);
+    }
+    schi_hook_thread(th, rt->config.hooks.on_thread_unpark);
+    if (over) return false;
+    if (given) searching = me->searching, th->rescue = me->rescue;
+    schi_core_taken(th, core, searching);
+    schi_standby_arm_if_clear(rt, schi_load_seq(&d->word));
+    return true;
+}
+
+/* Give our core up without sleeping: a visitor leaves. What it has queued goes to the injector. */
+static void schi_core_give_up(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    schi_core *core = th->core;
+    if (!core) return;
+    schi_core_drain(core);
+    schi_lock(&rt->idle.lock);
+    schi_count(&core->m.parks, 1);
+    schi_count(&core->m.park_unparks, 1);
+    schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: a statistic */
+    schi_idle_release(&rt->idle, core->index, th->searching);
+    th->core = NULL;
+    th->searching = false;
+    schi_unlock(&rt->idle.lock);
+    (void)schi_idle_handshake(&rt->idle);
+    if (schi_work_visible(rt)) schi_notify(th, rt); /* for another visitor */
+}
+
+/* One visit to the tasks with our core: until nothing quick is left, or maintenance is due. false:
+ * nothing was found. */
+static bool schi_turn(schi_thread *th) {
+    schi_core *core = th->core;
+    sch_task *task = core->next;
+    uint64_t start;
+    if (core->ticks_left == 0 || (schi_is_closing(th->rt) && !core->closed)) schi_core_maintain(th);
+    core->next = NULL;
+    if (!task) task = schi_next(th, core);
+    if (!task) task = schi_search(th);
+    if (!task) return false;
+    if (th->searching) schi_stop_search(th);
+    start = schi_now_ns();
+    core->batch_start_polls = schi_counted(&core->m.polls) - 1;
+    schi_enter(th, task);
+    if (th->core == core) schi_core_measure(core, schi_now_ns() - start);
+    return true;
+}
+
+/* Run tasks until all is over, or until `until` is done. */
+static void schi_home(schi_thread *th, schi_waiter *until) {
+    for (;;) {
+        if (!th->core && !schi_sleep(th, until)) break;
+        if (until) {
+            bool over;
+            schi_lock(&th->rt->idle.lock);
+            over = schi_is_over(th->rt, until);
+            schi_unlock(&th->rt->idle.lock);
+            if (over) break;
+        }
+        if (!schi_turn(th) && !schi_sleep(th, until)) break;
+    }
+    schi_core_give_up(th);
+}
+
+/* The current thread becomes one of the runtime's, under this record. */
+static void schi_thread_enter(schi_thread *th) {
+    schi_ctx_home(&th->home);
+    th->outer = schi_self();
+    schi_tls_set(th);
+}
+
+static void schi_thread_leave(schi_thread *th) { schi_tls_set(th->outer); }
+
+/* Name "<thread_name>-<number>", cut to 15 characters. */
+static void schi_thread_set_name(schi_thread *th) {
+    char name[16], digits[12];
+    size_t n = 0, length = 0;
+    const char *prefix = th->rt->config.thread_name;
+    unsigned number = th->number;
+    do digits[n++] = (char)('0' + number % 10), number /= 10; while (number);
+    while (prefix[length] && length + n + 2 < sizeof name) name[length] = prefix[length], length++;
+    name[length++] = '-';
+    while (n) name[length++] = digits[--n];
+    name[length] = 0;
+    schi_thread_name(name);
+}
+
+/* A thread of ours ends: joined by the next one that does, the last one by the shutdown. */
+static void schi_thread_exit(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    schi_os_thread previous;
+    bool join, last;
+    schi_thread_leave(th);
+    schi_lock(&rt->idle.lock);
+    rt->threads[th->number] = NULL;
+    last = --rt->num_threads == 0 && rt->finished;
+    join = rt->has_exited;
+    previous = rt->last_exited;
+    rt->last_exited = schi_os_self();
+    rt->has_exited = true;
+    schi_unlock(&rt->idle.lock);
+    schi_parker_drop(&th->sleeper.parker);
+    schi_free(&rt->config.allocator, th, sizeof *th, SCH_CACHELINE);
+    if (join) schi_thread_join(previous);
+    if (last) schi_event_set(&rt->done); /* rt lives until this thread has been joined */
+}
+
+static void *schi_worker_main(void *thread) {
+    schi_thread *th = (schi_thread *)thread;
+    sch_runtime *rt = th->rt;
+    schi_event_wait(&rt->start, UINT64_MAX); /* the number of cores is settled */
+    schi_thread_enter(th);
+    schi_thread_set_name(th);
+    if (rt->config.pin_workers &&
+        schi_pin_thread(rt->config.cpus[th->number % rt->config.num_cpus]) < 0) {
+        th->failed = true;
+    }
+    schi_hook_thread(th, rt->config.hooks.on_thread_start);
+    if (schi_add_seq(&rt->num_started, 1u) + 1 == rt->num_cores) schi_event_set(&rt->started);
+    schi_home(th, NULL);
+    schi_hook_thread(th, rt->config.hooks.on_thread_stop);
+    schi_thread_exit(th);
+    return NULL;
+}
+
+/*==================================================================================================
+ * MARK: - [12] Blocking pool (private)
+ *   Threads on demand for jobs that block.
+ *   Uses [6] [11].  Used by [13] [18].  Tests: tests/unit/pool.c
+ *
+ *   A job is given to an idle thread directly, under the lock: an idle thread is either on the list
+ *   or has its job, so no count can go wrong between a push, an expiry and the shutdown. A thread
+ *   that was given a job always gets exactly one unpark for it, and waits for it. With all threads
+ *   busy the job is queued if there is a thread that will come for it (live: really made), else
+ *   refused.
+ *================================================================================================*/
+static int schi_pool_init(schi_pool *p, unsigned max) {
+    memset(p, 0, sizeof *p);
+    p->max = max;
+    return schi_mutex_init(&p->lock);
+}
+
+static void schi_pool_unlist(schi_pool *p, schi_thread *th) {
+    if (th->idle_prev) {
+        th->idle_prev->idle_next = th->idle_next;
+    } else {
+        p->idle = th->idle_next;
+    }
+    if (th->idle_next) th->idle_next->idle_prev = th->idle_prev;
+    th->idle = false;
+    schi_count(&p->idle_threads, (uint64_t)-1);
+}
+
+static void schi_pool_list(schi_pool *p, schi_thread *th) {
+    th->idle_prev = NULL;
+    th->idle_next = p->idle;
+    if (p->idle) p->idle->idle_prev = th;
+    p->idle = th;
+    th->idle = true;
+    schi_count(&p->idle_threads, 1);
+}
+
+static void schi_pool_enqueue(schi_pool *p, sch_task *task) {
+    schi_wr(&task->node.next, (schi_node *)NULL);
+    if (p->first) {
+        schi_wr(&p->last->next, &task->node);
+    } else {
+        p->first = &task->node;
+    }
+    p->last = &task->node;
+    schi_count(&p->queued, 1);
+}
+
+static void schi_job_run(schi_thread *th, sch_task *task) {
+    sch_runtime *rt = th->rt;
+    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel */
+    if ((state & SCHI_CANCELLED) && (state & SCHI_NEW)) {
+        schi_task_end(th, task, SCHI_DROPPED);
+        return;
+    }
+    task->thread = th;
+    schi_set_current(th, task);
+    memset(&th->frame, 0, sizeof th->frame);
+    if (rt->config.hooks.on_task_poll_start) {
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
+    }
+    task->fn.run(task->arg);
+    if (rt->config.hooks.on_task_poll_end)
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
+    SCHI_USAGE(th->frame.shields == 0);
+    schi_set_current(th, NULL);
+    schi_task_end(th, task, 0);
+}
+
+/* The next job of a thread of the pool; NULL: it shall end, and is no longer counted. */
+static sch_task *schi_pool_next(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    schi_pool *p = &rt->pool;
+    sch_task *task = th->job;
+    th->job = NULL;
+    while (!task) {
+        bool woken = false, leave;
+        schi_lock(&p->lock);
+        if (p->first) {
+            task = schi_task_of(p->first);
+            p->first = schi_rd(&p->first->next);
+            schi_count(&p->queued, (uint64_t)-1);
+            schi_unlock(&p->lock);
+            return task;
+        }
+        leave = p->closed;
+        if (!leave) {
+            schi_pool_list(p, th);
+            schi_unlock(&p->lock);
+            woken = schi_park(&th->sleeper.parker,
+                              schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns));
+            schi_lock(&p->lock);
+            if (th->idle) { /* nobody gave us a job */
+                schi_pool_unlist(p, th);
+                leave = !woken || p->closed;
+            }
+            task = th->job;
+            th->job = NULL;
+        }
+        if (leave) {
+            p->live--;
+            schi_count(&p->threads, (uint64_t)-1);
+        }
+        schi_unlock(&p->lock);
+        if (leave) return NULL;
+        if (task && !woken)
+            (void)schi_park(&th->sleeper.parker, UINT64_MAX); /* its unpark is on the way */
+    }
+    return task;
+}
+
+static void *schi_blocking_main(void *thread) {
+    schi_thread *th = (schi_thread *)thread;
+    sch_runtime *rt = th->rt;
+    sch_task *task;
+    schi_thread_enter(th);
+    schi_thread_set_name(th);
+    schi_hook_thread(th, rt->config.hooks.on_thread_start);
+    while ((task = schi_pool_next(th)) != NULL) schi_job_run(th, task);
+    schi_hook_thread(th, rt->config.hooks.on_thread_stop);
+    schi_thread_exit(th);
+    return NULL;
+}
+
+/* Have a job run. 0; -EAGAIN: there is no thread and none can be made, the job is still ours. */
+static int schi_pool_submit(schi_thread *self, sch_runtime *rt, sch_task *task) {
+    schi_pool *p = &rt->pool;
+    schi_thread *th;
+    schi_node *stranded = NULL;
+    bool queued;
+    schi_lock(&p->lock);
+    th = p->idle;
+    if (th) {
+        schi_pool_unlist(p, th);
+        th->job = task;
+        schi_unlock(&p->lock);
+        schi_unpark(&th->sleeper.parker, NULL);
+        return 0;
+    }
+    if (schi_counted(&p->threads) >= p->max && p->live > 0) {
+        schi_pool_enqueue(p, task);
+        schi_unlock(&p->lock);
+        return 0;
+    }
+    schi_count(&p->threads, 1);
+    p->live++; /* before it can end; taken back if it cannot be made */
+    p->starting++;
+    schi_unlock(&p->lock);
+    if (schi_thread_new(rt, SCHI_BLOCKING, task, schi_blocking_main) == 0) {
+        schi_lock(&p->lock);
+        p->starting--;
+        schi_unlock(&p->lock);
+        return 0;
+    }
+    schi_lock(&p->lock);
+    p->starting--;
+    p->live--;
+    schi_count(&p->threads, (uint64_t)-1);
+    queued = p->live > p->starting; /* somebody who was really made will come for it */
+    if (queued) {
+        schi_pool_enqueue(p, task);
+    } else if (p->starting == 0) { /* others relied on us: nobody comes for theirs either */
+        stranded = p->first;
+        p->first = NULL;
+        schi_count(&p->queued, 0 - schi_counted(&p->queued));
+    }
+    schi_unlock(&p->lock);
+    while (stranded) {
+        schi_node *next = schi_rd(&stranded->next);
+        schi_task_end(self, schi_task_of(stranded), SCHI_DROPPED | SCHI_NO_STACK);
+        stranded = next;
+    }
+    return queued ? 0 : -EAGAIN;
+}
+
+/* No task lives: everybody goes. */
+static void schi_pool_close(schi_pool *p) {
+    schi_lock(&p->lock);
+    p->closed = true;
+    for (schi_thread *th = p->idle; th; th = th->idle_next) schi_unpark(&th->sleeper.parker, NULL);
+    schi_unlock(&p->lock);
+}
+
+/*==================================================================================================
+ * MARK: - [13] Runtime, shutdown (private)
+ *   Making a runtime, visiting it, ending it.
+ *   Uses [11] [12].  Used by [18].  Tests: tests/unit/runtime.c, tests/unit/shutdown.c
+ *
+ *   Shutdown.  (1) closing is set and everybody woken. (2) Each core's holder, once it sees
+ *   closing, closes the core - it spawns no more - and cancels every task in the core's slabs; idle
+ *   and lent cores are claimed for that by those who would go to sleep; the shared slabs are closed
+ *   by the caller under their lock. Tasks then run to their end as ever. (3) `live` counts down to
+ *   0 and whoever ends the last task lets all threads go. live starts at SCHI_NOT_IN for each core
+ *   and the shared slabs; closing one adds its own balance (spawned - ended there) and takes
+ *   SCHI_NOT_IN away, and from then on each end there counts 1 down. A task may end on another core
+ *   than it was spawned on: the balances add up over all. So live is 0 exactly when all are closed
+ *   and no task lives, and only once.
+ *================================================================================================*/
+
+/* Cancel every task of a heap. */
+static void schi_heap_cancel_all(schi_thread *th, schi_core *core, schi_heap *heap) {
+    if (!heap) return;
+    for (schi_slab *s = schi_load_acq(&heap->slabs); s; s = s->next) { /* acq: pairs with grow */
+        uint32_t used = schi_load_acq(&s->used);                      /* acq: pairs with alloc */
+        for (uint32_t i = 0; i < used; i++) {
+            sch_task *task = schi_slab_block(s, i);
+            if (!schi_task_try_retain(task)) continue;
+            if (schi_task_cancel(task, true) == 1) schi_schedule(th, task);
+            schi_task_release(core, task);
+        }
+    }
+}
+
+/* No task lives and everything is closed: let everybody go. */
+static void schi_finish(sch_runtime *rt) {
+    schi_idle *d = &rt->idle;
+    bool alone;
+    schi_inject_close(&rt->inject);
+    schi_pool_close(&rt->pool);
+    schi_lock(&d->lock);
+    rt->finished = true;
+    alone = rt->num_threads == 0;
+    for (schi_sleeper *s = d->sleepers; s; s = s->next) schi_unpark(&s->parker, NULL);
+    if (d->standby) schi_unpark(&rt->place, &rt->alarm);
+    if (alone) schi_event_set(&rt->done);
+    schi_unlock(&d->lock);
+}
+
+static void schi_live_sub(sch_runtime *rt, int64_t n) {
+    if (schi_sub_seq(&rt->live, n) == n) schi_finish(rt);
+}
+
+static void schi_core_close(schi_thread *th) {
+    schi_core *core = th->core;
+    core->closed = true;
+    for (int i = 0; i < SCHI_HEAP_CLASSES; i++) {
+        schi_heap_cancel_all(th, core, schi_load_rlx(&core->heaps[i])); /* rlx: we own the core */
+    }
+    schi_live_sub(th->rt, SCHI_NOT_IN + (int64_t)schi_counted(&core->m.ended) -
+                              (int64_t)schi_counted(&core->m.spawned));
+}
+
+/* Begin; later calls do nothing. */
+static void schi_shutdown_begin(schi_thread *th, sch_runtime *rt) {
+    int64_t balance;
+    if (schi_xchg_seq(&rt->closing, 1u)) return;
+    schi_lock(&rt->shared_lock);
+    rt->shared_closed = true;
+    balance = (int64_t)schi_counted(&rt->shared_spawned) - (int64_t)schi_counted(&rt->shared_ended);
+    schi_unlock(&rt->shared_lock);
+    for (int i = 0; i < SCHI_HEAP_CLASSES; i++) schi_heap_cancel_all(th, NULL, rt->shared_heaps[i]);
+    schi_live_sub(rt, SCHI_NOT_IN - balance);
+    while (schi_wake_one(rt, false, false)) continue;
+}
+
+/* Is the caller a task, job or hook of this runtime, maybe with visits elsewhere in between? */
+static bool schi_is_inside(schi_thread *th, sch_runtime *rt) {
+    for (; th; th = th->outer) {
+        if (th->rt == rt && (schi_current(th) || th->no_wait > 0)) return true;
+    }
+    return false;
+}
+
+/* Is the caller in a visit to this runtime, or one of its threads? */
+static bool schi_is_within(schi_thread *th, sch_runtime *rt) {
+    while (th && th->rt != rt) th = th->outer;
+    return th != NULL;
+}
+
+/* A visit: the calling thread gets a record for the time of a call. */
+static int schi_visit_begin(schi_thread *th, sch_runtime *rt) {
+    int error;
+    memset(th, 0, sizeof *th);
+    th->rt = rt;
+    th->kind = SCHI_VISITOR;
+    error = schi_parker_init(&th->sleeper.parker);
+    if (error) return error;
+    schi_lock(&rt->idle.lock);
+    error = schi_thread_number(th);
+    schi_unlock(&rt->idle.lock);
+    if (error) {
+        schi_parker_drop(&th->sleeper.parker);
+        return error;
+    }
+    schi_add_seq(&rt->guests, 1u); /* sch_runtime_free waits for visits */
+    schi_thread_enter(th);
+    return 0;
+}
+
+static void schi_visit_end(schi_thread *th) {
+    schi_thread_leave(th);
+    schi_lock(&th->rt->idle.lock);
+    th->rt->threads[th->number] = NULL;
+    schi_unlock(&th->rt->idle.lock);
+    schi_parker_drop(&th->sleeper.parker);
+    schi_guest_leave(th->rt);
+}
+
+/* A visitor of a SCH_CURRENT_THREAD runtime runs its tasks until the waiter is done. */
+static void schi_drive(schi_thread *th, schi_waiter *w) {
+    for (;;) {
+        bool done;
+        schi_home(th, w);
+        schi_lock(&th->rt->idle.lock); /* the granter has left this lock */
+        done = w->done || (w->deadline != UINT64_MAX && schi_now_ns() >= w->deadline);
+        schi_unlock(&th->rt->idle.lock);
+        if (done) return;
+        (void)schi_park(&th->sleeper.parker,
+                        w->deadline); /* the runtime is over, the waiter is not */
+    }
+}
+
+/* Wait for a task's end on a thread that is no task. */
+static int schi_join_as_thread(schi_thread *th, sch_task *task) {
+    sch_runtime *rt = schi_task_runtime(task);
+    schi_thread visitor;
+    schi_waiter w;
+    int error = 0;
+    memset(&w, 0, sizeof w);
+    w.deadline = UINT64_MAX;
+    visitor.rt = NULL;
+    if (rt->config.flavor == SCH_CURRENT_THREAD &&
+        !(th && th->kind == SCHI_VISITOR && th->rt == rt)) {
+        error = schi_visit_begin(&visitor, rt);
+        th = &visitor;
+    }
+    if (!error && th && th->kind == SCHI_VISITOR && th->rt->config.flavor == SCH_CURRENT_THREAD) {
+        w.driver = th;
+        schi_wr(&task->joiner, &w);
+        if (schi_task_join_wait(task)) schi_drive(th, &w);
+    } else if (!error) {
+        error = schi_parker_init(&w.parker);
+        if (!error) {
+            schi_wr(&task->joiner, &w);
+            if (schi_task_join_wait(task)) {
+                while (!schi_park(&w.parker, UINT64_MAX)) continue;
+            }
+            schi_parker_drop(&w.parker);
+        }
+    }
+    if (visitor.rt && th == &visitor && !error) schi_visit_end(&visitor);
+    if (error && !schi_task_join_cancel(task)) error = 0; /* it has ended by itself */
+    return error;
+}
+
+/* Configuration ---------------------------------------------------------------------------------*/
+
+static const char *schi_config_bad(const sch_config *c) {
+    if (c->canary_begin != 0) return "canary_begin";
+    if (c->canary_end != 0) return "canary_end";
+    if (c->flavor != SCH_MULTI_THREAD && c->flavor != SCH_CURRENT_THREAD) return "flavor";
+    if (c->workers > SCH_MAX_WORKERS) return "workers";
+    if (c->flavor == SCH_CURRENT_THREAD && c->workers > 1) return "workers";
+    if (c->max_blocking_threads > 65535) return "max_blocking_threads";
+    if (c->stack_size && (c->stack_size < SCHI_STACK_MIN || c->stack_size > SCHI_STACK_MAX)) {
+        return "stack_size";
+    }
+    if (c->global_queue_interval > 65535) return "global_queue_interval";
+    if (c->event_interval > 65535) return "event_interval";
+    if (!c->allocator.alloc != !c->allocator.free) return "allocator";
+    if (!c->allocator.map_pages != !c->allocator.unmap_pages) return "allocator";
+    if (c->num_cpus > 0 && !c->cpus) return "cpus";
+    if (c->cpus && (c->num_cpus == 0 || c->num_cpus > 65535)) return "num_cpus";
+    if (c->standby_period_ns &&
+        (c->standby_period_ns < 100 * SCH_MICROSECOND || c->standby_period_ns > 10 * SCH_SECOND)) {
+        return "standby_period_ns";
+    }
+    if (c->thread_stack_size &&
+        (c->thread_stack_size < 65536 || c->thread_stack_size > SCHI_STACK_MAX)) {
+        return "thread_stack_size";
+    }
+    return NULL;
+}
+
+/* Zeros into values. The cpus are copied apart. */
+static void schi_config_defaults(sch_config *c) {
+    if (c->workers == 0) c->workers = c->flavor == SCH_CURRENT_THREAD ? 1 : schi_cpu_count();
+    if (c->workers > SCH_MAX_WORKERS) c->workers = SCH_MAX_WORKERS;
+    if (c->max_blocking_threads == 0) c->max_blocking_threads = SCH_MAX_BLOCKING;
+    if (c->keep_alive_ns == 0) c->keep_alive_ns = SCH_KEEP_ALIVE_NS;
+    if (c->stack_size == 0) c->stack_size = SCH_STACK_SIZE;
+    if (c->event_interval == 0) c->event_interval = SCH_EVENT_INTERVAL;
+    if (c->seed == 0) c->seed = schi_entropy();
+    if (!c->thread_name) c->thread_name = "sch";
+    if (!c->allocator.alloc) {
+        c->allocator.alloc = schi_libc_alloc;
+        c->allocator.free = schi_libc_free;
+        if (!c->allocator.map_pages) {
+            c->allocator.map_pages = schi_map_pages;
+            c->allocator.unmap_pages = schi_unmap_pages;
+        }
+    }
+    if (c->standby_period_ns == 0) c->standby_period_ns = SCH_STANDBY_NS;
+    if (c->thread_stack_size == 0) c->thread_stack_size = SCH_THREAD_STACK_SIZE;
+}
+
+static void schi_config_drop(sch_config *c) {
+    const sch_allocator a = c->allocator;
+    schi_free(&a, (void *)(uintptr_t)c->cpus, c->num_cpus * sizeof *c->cpus, sizeof *c->cpus);
+    schi_free(&a, (void *)(uintptr_t)c->thread_name, strlen(c->thread_name) + 1, 1);
+}
+
+/* A private copy of what the configuration points to; undone by schi_config_drop. */
+static int schi_config_copy(sch_config *c) {
+    const unsigned *cpus = c->cpus;
+    unsigned *copy;
+    size_t length = strlen(c->thread_name) + 1, n = cpus ? c->num_cpus : 0;
+    char *name = (char *)schi_alloc(&c->allocator, length, 1);
+    c->cpus = NULL;
+    c->num_cpus = 0;
+    if (!name) return -ENOMEM;
+    memcpy(name, c->thread_name, length);
+    c->thread_name = name;
+    if (!c->pin_workers) return 0;
+    if (!cpus) n = schi_cpu_list(NULL, 0);
+    if (n == 0) n = 1;
+    copy = (unsigned *)schi_alloc_zeroed(&c->allocator, n * sizeof *copy, sizeof *copy);
+    if (!copy) {
+        schi_config_drop(c);
+        return -ENOMEM;
+    }
+    if (cpus) {
+        memcpy(copy, cpus, n * sizeof *copy);
+    } else {
+        (void)schi_cpu_list(copy, n);
+    }
+    c->cpus = copy;
+    c->num_cpus = n;
+    return 0;
+}
+
+/* Making and freeing ----------------------------------------------------------------------------*/
+
+static schi_core *schi_core_new(sch_runtime *rt, unsigned index) {
+    schi_core *core =
+        (schi_core *)schi_alloc_zeroed(&rt->config.allocator, sizeof *core, SCH_CACHELINE);
+    if (!core) return NULL;
+    core->rt = rt;
+    core->index = index;
+    core->ticks_left = rt->config.event_interval;
+    core->inject_interval =
+        rt->config.global_queue_interval ? rt->config.global_queue_interval : 61;
+    core->inject_left = core->inject_interval;
+    core->mean_poll_ns = SCH_WAKE_COST_NS; /* until it is known, a task is worth a wake */
+    schi_store_rlx(&core->wake_len, 1u);   /* rlx: published with the runtime */
+    schi_rng_init(&core->rng,
+                  schi_mix(schi_add_rlx(&rt->seeds, UINT64_C(1)))); /* rlx: one thread yet */
+    schi_runq_init(&core->q, 0);
+    schi_count(&core->m.park_unparks, 1); /* parked, until a worker takes it */
+    schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: published with the runtime */
+    return core;
+}
+
+static void schi_core_free(schi_core *core) {
+    sch_runtime *rt = core->rt;
+    schi_stack *s;
+    while ((s = schi_stack_cached(core)) != NULL) schi_stack_pool_put(&rt->stacks, s);
+    for (int i = 0; i < SCHI_HEAP_CLASSES; i++) {
+        schi_heap *heap = schi_load_acq(&core->heaps[i]); /* acq: its last owner is joined */
+        if (heap) schi_heap_orphan(heap);
+    }
+    schi_free(&rt->config.allocator, core, sizeof *core, SCH_CACHELINE);
+}
+
+#define SCHI_MADE 12 /* the last stage of schi_runtime_make */
+
+/* Free what schi_runtime_make made, also half of it. No thread is left. */
+static void schi_runtime_unmake(sch_runtime *rt, int stage) {
+    sch_config c = rt->config;
+    const sch_allocator *a = &c.allocator;
+    for (unsigned i = 0; rt->cores && i < rt->made_cores; i++) schi_core_free(rt->cores[i]);
+    for (int i = 0; i < SCHI_HEAP_CLASSES; i++) {
+        if (rt->shared_heaps[i]) schi_heap_orphan(rt->shared_heaps[i]);
+    }
+    switch (stage) { /* in reverse, from where it got to */
+    case SCHI_MADE: schi_mutex_drop(&rt->control); /* fallthrough */
+    case 11: schi_event_drop(&rt->done); /* fallthrough */
+    case 10: schi_event_drop(&rt->started); /* fallthrough */
+    case 9: schi_event_drop(&rt->start); /* fallthrough */
+    case 8: schi_mutex_drop(&rt->shared_lock); /* fallthrough */
+    case 7: schi_mutex_drop(&rt->pool.lock); /* fallthrough */
+    case 6: schi_stack_pool_drop(&rt->stacks); /* fallthrough */
+    case 5: schi_parker_drop(&rt->place); /* fallthrough */
+    case 4: schi_alarm_drop(&rt->alarm); /* fallthrough */
+    case 3: schi_inject_drop(&rt->inject); /* fallthrough */
+    case 2: schi_idle_drop(&rt->idle); /* fallthrough */
+    default: break;
+    }
+    schi_free(a, rt->looks, c.workers * sizeof *rt->looks, sizeof(uint64_t));
+    schi_free(a, rt->threads, rt->max_threads * sizeof *rt->threads, sizeof(void *));
+    schi_free(a, rt->cores, c.workers * sizeof *rt->cores, sizeof(void *));
+    rt->magic = 0;
+    schi_free(a, rt, sizeof *rt, SCH_CACHELINE);
+    schi_config_drop(&c);
+}
+
+/* Everything but the threads. The record is zeroed and has its resolved configuration. */
+static int schi_runtime_make(sch_runtime *rt, int *stage) {
+    const sch_allocator *a = &rt->config.allocator;
+    unsigned n = rt->config.workers;
+    int error;
+    *stage = 1;
+    rt->max_threads = 2 * n + 2 * rt->config.max_blocking_threads + 64; /* 64 visitors at once */
+    rt->cores = (schi_core **)schi_alloc_zeroed(a, n * sizeof *rt->cores, sizeof(void *));
+    rt->threads =
+        (schi_thread **)schi_alloc_zeroed(a, rt->max_threads * sizeof *rt->threads, sizeof(void *));
+    rt->looks = (schi_look *)schi_alloc_zeroed(a, n * sizeof *rt->looks, sizeof(uint64_t));
+    if (!rt->cores || !rt->threads || !rt->looks) return -ENOMEM;
+    schi_store_rlx(&rt->seeds, rt->config.seed); /* rlx: one thread yet */
+    if ((error = schi_idle_init(&rt->idle)) != 0) return error;
+    *stage = 2;
+    if ((error = schi_inject_init(&rt->inject)) != 0) return error;
+    *stage = 3;
+    if ((error = schi_alarm_init(&rt->alarm)) != 0) return error;
+    *stage = 4;
+    if ((error = schi_parker_init(&rt->place)) != 0) return error;
+    *stage = 5;
+    if ((error = schi_stack_pool_init(&rt->stacks, a, rt->config.stack_size)) != 0) return error;
+    *stage = 6;
+    if ((error = schi_pool_init(&rt->pool, rt->config.max_blocking_threads)) != 0) return error;
+    *stage = 7;
+    if ((error = schi_mutex_init(&rt->shared_lock)) != 0) return error;
+    *stage = 8;
+    if ((error = schi_event_init(&rt->start)) != 0) return error;
+    *stage = 9;
+    if ((error = schi_event_init(&rt->started)) != 0) return error;
+    *stage = 10;
+    if ((error = schi_event_init(&rt->done)) != 0) return error;
+    *stage = 11;
+    if ((error = schi_mutex_init(&rt->control)) != 0) return error;
+    *stage = SCHI_MADE;
+    for (; rt->made_cores < n; rt->made_cores++) {
+        rt->cores[rt->made_cores] = schi_core_new(rt, rt->made_cores);
+        if (!rt->cores[rt->made_cores]) return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Join what is left after `done`. Several may call. */
+static void schi_runtime_join(sch_runtime *rt) {
+    schi_lock(&rt->control);
+    if (!rt->joined && rt->has_exited) schi_thread_join(rt->last_exited);
+    rt->joined = true;
+    schi_unlock(&rt->control);
+}
+
+/* Start the workers; with fewer threads than asked, fewer cores. */
+static int schi_runtime_start(sch_runtime *rt) {
+    int error = 0;
+    unsigned n = rt->config.workers;
+    if (rt->config.flavor == SCH_MULTI_THREAD) {
+        for (rt->num_workers = 0; rt->num_workers < n; rt->num_workers++) {
+            error = schi_thread_new(rt, SCHI_WORKER, NULL, schi_worker_main);
+            if (error) break;
+        }
+        n = rt->num_workers;
+    }
+    rt->num_cores = n;
+    schi_store_seq(&rt->live, SCHI_NOT_IN * ((int64_t)n + 1));
+    if (n == 0) return error;
+    schi_idle_set_cores(&rt->idle, n);
+    schi_event_set(&rt->start);
+    if (rt->config.flavor == SCH_MULTI_THREAD) schi_event_wait(&rt->started, UINT64_MAX);
+    return 0;
+}
+
+/* sch_yield_now outside of a task: for SCH_CURRENT_THREAD a turn of its tasks. */
+static void schi_visitor_yield(schi_thread *th) {
+    unsigned core;
+    if (th->kind != SCHI_VISITOR || th->rt->config.flavor != SCH_CURRENT_THREAD) {
+        schi_os_yield();
+        return;
+    }
+    schi_lock(&th->rt->idle.lock);
+    core = schi_idle_acquire(&th->rt->idle, true);
+    schi_unlock(&th->rt->idle.lock);
+    if (core == SCHI_NO_CORE) return; /* another visitor runs them */
+    schi_core_taken(th, th->rt->cores[core], true);
+    (void)schi_turn(th);
+    schi_core_give_up(th);
+}
+
+/* Shut down -------------------------------------------------------------------------------------*/
+
+static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout) {
+    uint64_t deadline = schi_saturating_add(schi_now_ns(), timeout);
+    schi_shutdown_begin(th, rt);
+    if (schi_is_inside(th, rt)) return -EINPROGRESS;
+    if (rt->config.flavor == SCH_CURRENT_THREAD && !schi_event_is_set(&rt->done)) {
+        schi_thread visitor;
+        schi_waiter w;
+        bool guest = !(th && th->kind == SCHI_VISITOR && th->rt == rt);
+        memset(&w, 0, sizeof w);
+        w.deadline = deadline;
+        if (guest) {
+            int error = schi_visit_begin(&visitor, rt);
+            if (error) return error;
+            th = &visitor;
+        }
+        schi_home(th, &w);
+        if (guest) schi_visit_end(&visitor);
+    }
+    if (!schi_event_wait(&rt->done, deadline)) return -ETIMEDOUT;
+    schi_runtime_join(rt);
+    return 0;
+}
+
+/*==================================================================================================
+ * MARK: - [18] Public functions (private)
+ *   Check the arguments, call one thing, return.
+ *   Uses everything.  Tests: tests/unit/api.c, tests/api/
+ *================================================================================================*/
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+SCH_API const char *sch_strerror(int error) {
+    switch (error < 0 ? -error : error) {
+    case 0: return "success";
+    case EPERM: return "waiting is not allowed here (poll task, hook, drop function, or no task)";
+    case EINTR: return "the waiting task was cancelled; what it waited for is unchanged";
+    case EAGAIN: return "no thread could be made; see the limits of the user and the container";
+    case ENOMEM: return "out of memory";
+    case EBUSY: return "another task or thread is joining this task already";
+    case EINVAL: return "invalid argument; for a configuration see sch_config_error()";
+    case ENFILE: return "the system has no file descriptor left";
+    case EMFILE: return "the process has no file descriptor left; see ulimit -n";
+    case EDEADLK: return "this would wait for itself, or block the worker of another runtime";
+    case ETIMEDOUT: return "not finished by the deadline";
+    case ENOTSUP: return "not supported on this system or by this version";
+    case ESRCH: return "the task has ended already";
+    case ECANCELED: return "cancelled";
+    case EINPROGRESS: return "begun; call again from outside of the runtime to wait for the end";
+    case ESHUTDOWN: return "the runtime is shutting down or shut down";
+    default: return "unknown error";
+    }
+}
+
+SCHI_NOINLINE SCH_API int sch_errno(void) {
+    __asm__ volatile("" ::: "memory");
+    return errno;
+}
+
+SCH_API const char *sch_config_error(const sch_config *config) {
+    return config ? schi_config_bad(config) : NULL;
+}
+
+SCH_API uint64_t sch_now(void) { return schi_now_ns(); }
+
+/* Runtime ---------------------------------------------------------------------------------------*/
+
+SCH_API sch_runtime *sch_runtime_new_sized(const sch_config *config, size_t size,
+                                           unsigned version) {
+    sch_config c;
+    sch_runtime *rt;
+    int error, stage = 0;
+    bool pinned = true;
+    memset(&c, 0, sizeof c);
+    if (size != sizeof c || version / 10000 != SCH_VERSION_MAJOR ||
+        (config && schi_config_bad(config))) {
+        errno = EINVAL;
+        return NULL;
+    }
+    if (config) c = *config;
+    if (c.pin_workers && !SCHI_CAN_PIN) {
+        errno = ENOTSUP;
+        return NULL;
+    }
+    schi_config_defaults(&c);
+    if (schi_config_copy(&c) != 0) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    rt = (sch_runtime *)schi_alloc_zeroed(&c.allocator, sizeof *rt, SCH_CACHELINE);
+    if (!rt) {
+        schi_config_drop(&c);
+        errno = ENOMEM;
+        return NULL;
+    }
+    rt->config = c;
+    rt->magic = SCHI_MAGIC;
+    error = schi_runtime_make(rt, &stage);
+    if (!error) error = schi_runtime_start(rt);
+    if (error) {
+        schi_runtime_unmake(rt, stage);
+        errno = -error;
+        return NULL;
+    }
+    schi_lock(&rt->idle.lock);
+    for (unsigned i = 0; i < rt->num_workers; i++) {
+        if (rt->threads[i] && rt->threads[i]->failed) pinned = false;
+    }
+    schi_unlock(&rt->idle.lock);
+    if (!pinned) {
+        sch_runtime_free(rt);
+        errno = EINVAL;
+        return NULL;
+    }
+    return rt;
+}
+
+SCH_API int sch_runtime_shutdown(sch_runtime *rt, uint64_t timeout) {
+    if (!schi_is_runtime(rt)) return -EINVAL;
+    return schi_shutdown(schi_self(), rt, timeout);
+}
+
+SCH_API void sch_runtime_free(sch_runtime *rt) {
+    schi_thread *th = schi_self();
+    if (!schi_is_runtime(rt)) return;
+    if (schi_is_within(th, rt)) { /* it would free what it stands on */
+        schi_shutdown_begin(th, rt);
+        return;
+    }
+    if (schi_shutdown(th, rt, SCH_FOREVER) != 0) return;
+    while (schi_load_seq(&rt->guests) > 0) schi_os_yield(); /* wakers and visits yet to return */
+    schi_runtime_unmake(rt, SCHI_MADE);
+}
+
+SCH_API int sch_block_on(sch_runtime *rt, sch_fn fn, void *arg) {
+    schi_thread *th = schi_self(), visitor;
+    int error;
+    if (!schi_is_runtime(rt) || !fn) return -EINVAL;
+    if (th && th->no_wait > 0) return -EPERM;
+    if (th && th->rt == rt && (schi_current(th) || th->kind == SCHI_VISITOR)) {
+        fn(arg);
+        return 0;
+    }
+    if (th && schi_current(th) && th->kind != SCHI_BLOCKING && th->stack &&
+        th->stack->frame.in_blocking == 0 && th->stack->frame.blocks_thread == 0) {
+        return -EDEADLK;
+    }
+    if (schi_is_closing(rt)) return -ESHUTDOWN;
+    error = schi_visit_begin(&visitor, rt);
+    if (error) return error;
+    fn(arg);
+    schi_visit_end(&visitor);
+    return 0;
+}
+
+/* Spawning --------------------------------------------------------------------------------------*/
+
+static bool schi_desc_is_good(const sch_spawn_desc *desc) {
+    return !desc || desc->stack_size == 0 ||
+           (desc->stack_size >= SCHI_STACK_MIN && desc->stack_size <= SCHI_STACK_MAX);
+}
+
+/* A spawn has failed: the argument is dropped all the same. */
+static SCHI_NOINLINE int schi_spawn_failed(schi_thread *th, const sch_spawn_desc *desc, void *arg,
+                                           int error) {
+    if (desc && desc->drop) {
+        if (th) th->no_wait++;
+        desc->drop(arg);
+        if (th) th->no_wait--;
+    }
+    return error;
+}
+
+/* Spawn a task of any kind. 0 with the task in *out, or a positive errno. */
+static inline int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, SCHI_STATE kind,
+                             sch_fn run, sch_poll_fn poll, void *arg, size_t size, bool handle,
+                             sch_task **out) {
+    schi_thread *th = schi_self();
+    sch_task *task;
+    int error = 0;
+    if (!rt && th) rt = th->rt;
+    if (SCHI_UNLIKELY(!schi_is_runtime(rt) || (!run && !poll) || !schi_desc_is_good(desc) ||
+                      size > SCH_TASK_STATE_MAX)) {
+        return schi_spawn_failed(th, desc, arg, EINVAL);
+    }
+    task = schi_task_new(th, rt, size, &error);
+    if (SCHI_UNLIKELY(!task)) return schi_spawn_failed(th, desc, arg, error);
+    if (kind & SCHI_POLL) {
+        task->fn.poll = poll;
+        task->arg = NULL;
+        if (size && arg) memcpy(schi_task_state(task), arg, size);
+        if (size && !arg) memset(schi_task_state(task), 0, size);
+    } else {
+        task->fn.run = run;
+        task->arg = arg;
+    }
+    task->desc = desc;
+    /* rel: pairs with acq in schi_task_try_retain; a walker sees the task whole. */
+    schi_store_rel(&task->state, SCHI_SCHEDULED | SCHI_NEW | kind | SCHI_REF * (handle ? 2u : 1u));
+    *out = task;
+    if (rt->config.hooks.on_task_spawn)
+        schi_hook_task(th, rt, rt->config.hooks.on_task_spawn, task);
+    if (SCHI_UNLIKELY(kind & SCHI_JOB)) {
+        error = schi_pool_submit(th, rt, task);
+        if (error) {
+            if (handle) schi_task_release(th ? th->core : NULL, task);
+            schi_task_end(th, task, SCHI_DROPPED);
+            *out = NULL;
+            return -error;
+        }
+    } else if (SCHI_LIKELY(th && th->core && th->core->rt == rt)) {
+        schi_count(&th->core->m.local_schedules, 1);
+        schi_push_back(th, th->core, task);
+    } else {
+        schi_count_shared(&rt->remote_schedules, 1);
+        schi_push_inject(th, rt, task);
+    }
+    return 0;
+}
+
+/* The same with a handle: NULL and errno. */
+static inline sch_task *schi_spawn_handle(sch_runtime *rt, const sch_spawn_desc *desc,
+                                          SCHI_STATE kind, sch_fn run, sch_poll_fn poll, void *arg,
+                                          size_t size) {
+    sch_task *task = NULL;
+    int error = schi_spawn(rt, desc, kind, run, poll, arg, size, true, &task);
+    if (SCHI_LIKELY(error == 0)) return task;
+    errno = error;
+    return NULL;
+}
+
+SCH_API sch_task *sch_spawn(sch_runtime *rt, sch_fn fn, void *arg) {
+    return schi_spawn_handle(rt, NULL, 0, fn, NULL, arg, 0);
+}
+
+SCH_API sch_task *sch_spawn_with(sch_runtime *rt, const sch_spawn_desc *desc, sch_fn fn,
+                                 void *arg) {
+    return schi_spawn_handle(rt, desc, 0, fn, NULL, arg, 0);
+}
+
+SCH_API int sch_go(sch_runtime *rt, sch_fn fn, void *arg) {
+    sch_task *task = NULL;
+    return -schi_spawn(rt, NULL, 0, fn, NULL, arg, 0, false, &task);
+}
+
+SCH_API int sch_go_with(sch_runtime *rt, const sch_spawn_desc *desc, sch_fn fn, void *arg) {
+    sch_task *task = NULL;
+    return -schi_spawn(rt, desc, 0, fn, NULL, arg, 0, false, &task);
+}
+
+SCH_API sch_task *sch_spawn_poll(sch_runtime *rt, sch_poll_fn poll, const void *state,
+                                 size_t size) {
+    return sch_spawn_poll_with(rt, NULL, poll, state, size);
+}
+
+SCH_API sch_task *sch_spawn_poll_with(sch_runtime *rt, const sch_spawn_desc *desc, sch_poll_fn poll,
+                                      const void *state, size_t size) {
+    void *copy_from = (void *)(uintptr_t)state; /* only read, but for a drop that may change it */
+    return schi_spawn_handle(rt, desc, SCHI_POLL, NULL, poll, copy_from, size);
+}
+
+SCH_API sch_task *sch_spawn_blocking(sch_runtime *rt, sch_fn fn, void *arg) {
+    return sch_spawn_blocking_with(rt, NULL, fn, arg);
+}
+
+SCH_API sch_task *sch_spawn_blocking_with(sch_runtime *rt, const sch_spawn_desc *desc, sch_fn fn,
+                                          void *arg) {
+    return schi_spawn_handle(rt, desc, SCHI_JOB, fn, NULL, arg, 0);
+}
+
+/* Tasks -----------------------------------------------------------------------------------------*/
+
+static schi_core *schi_core_of_caller(void) {
+    schi_thread *th = schi_self();
+    return th ? th->core : NULL;
+}
+
+SCH_API void *sch_task_state(sch_task *task) {
+    if (!task || !(schi_load_rlx(&task->state) & SCHI_POLL)) return NULL; /* rlx: fixed bit */
+    return schi_task_state(task);
+}
+
+SCH_API const char *sch_task_name(const sch_task *task) {
+    return task && task->desc && task->desc->name ? task->desc->name : "";
+}
+
+/* The joined task has ended: what is the result? Drops the handle. */
+static int schi_join_result(schi_thread *th, sch_task *task) {
+    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with complete */
+    schi_task_release(th ? th->core : NULL, task);
+    if (state & SCHI_NO_STACK) return -ENOMEM;
+    return state & (SCHI_DROPPED | SCHI_TOLD) ? -ECANCELED : 0;
+}
+
+SCH_API int sch_join(sch_task *task) {
+    schi_thread *th = schi_self();
+    SCHI_STATE before = 0;
+    int error;
+    if (!task) return -EINVAL;
+    if (th && schi_current(th) == task) return -EDEADLK;
+    error = schi_may_wait(th);
+    if (error && !sch_is_done(task)) return error;
+    error = schi_task_join(task, &before);
+    if (error < 0) return error;
+    if (error == SCHI_JOIN_DONE) { /* the handle's reference went with it */
+        if (schi_task_refs(before) == 1) schi_heap_free(th ? th->core : NULL, task);
+        schi_use_budget(th);
+        if (before & SCHI_NO_STACK) return -ENOMEM;
+        return before & (SCHI_DROPPED | SCHI_TOLD) ? -ECANCELED : 0;
+    }
+    error = schi_in_task(th) ? schi_join_as_task(th, task) : schi_join_as_thread(th, task);
+    if (error) return error;
+    return schi_join_result(schi_self(), task);
+}
+
+SCH_API void sch_detach(sch_task *task) { sch_release(task); }
+
+SCH_API sch_task *sch_retain(sch_task *task) {
+    if (task) schi_task_retain(task);
+    return task;
+}
+
+SCH_API void sch_release(sch_task *task) {
+    if (task) schi_task_release(schi_core_of_caller(), task);
+}
+
+SCH_API int sch_cancel(sch_task *task) {
+    int result;
+    if (!task) return -EINVAL;
+    result = schi_task_cancel(task, false);
+    if (result == 1) schi_schedule(schi_self(), task);
+    return result < 0 ? result : 0;
+}
+
+SCH_API bool sch_is_done(const sch_task *task) {
+    /* acq: pairs with complete; what the task did is visible. */
+    return !task || (schi_load_acq(&task->state) & SCHI_COMPLETE) != 0;
+}
+
+SCH_API sch_task *sch_self(void) {
+    schi_thread *th = schi_self();
+    return th ? schi_current(th) : NULL;
+}
+
+SCH_API int sch_yield_now(void) {
+    schi_thread *th = schi_self();
+    if (!th) {
+        schi_os_yield();
+        return 0;
+    }
+    if (th->no_wait > 0) return -EPERM;
+    if (!schi_current(th)) {
+        schi_visitor_yield(th);
+    } else if (schi_load_rlx(&schi_current(th)->state) & SCHI_POLL) { /* rlx: fixed bit */
+        th->stack->frame.poll_again = true;
+    } else {
+        schi_yield(th);
+    }
+    return 0;
+}
+
+SCH_API int sch_suspend(void) {
+    schi_thread *th = schi_self();
+    SCHI_STATE cancel;
+    if (!schi_in_task(th) || schi_may_wait(th) != 0) return -EPERM;
+    if (schi_load_acq(&schi_current(th)->state) & SCHI_WOKEN) { /* acq: pairs with wake */
+        (void)schi_task_clear(schi_current(th), SCHI_WOKEN);
+        schi_use_budget(th);
+        return 0;
+    }
+    if (schi_is_cancelled(th)) {
+        (void)schi_tell_cancelled(th, 0);
+        schi_use_budget(th);
+        return -ECANCELED;
+    }
+    cancel = schi_frame_of(th)->shields > 0 ? 0 : SCHI_WAIT_CANCEL;
+    if (schi_wait(&th, SCHI_WAIT_WAKE | cancel) == SCHI_BY_WAKE) return 0;
+    return schi_tell_cancelled(th, -ECANCELED);
+}
+
+SCH_API void sch_wake(sch_task *task) {
+    if (task) schi_wake(schi_self(), task);
+}
+
+SCH_API void sch_wake_signal(sch_task *task) {
+    sch_runtime *rt;
+    int saved = errno; /* the interrupted code's */
+    if (!task || !schi_task_wake(task)) return;
+    rt = schi_task_runtime(task);
+    if (schi_load_rlx(&task->state) & SCHI_JOB) { /* rlx: fixed bit */
+        schi_unpark(&task->thread->sleeper.parker, NULL);
+        goto out;
+    }
+    schi_add_seq(&rt->guests, 1u); /* as in schi_guest_enter, without a look at the thread */
+    schi_count_shared(&rt->remote_schedules, 1);
+    (void)schi_inject_push(&rt->inject, &task->node, &task->node, 1);
+    (void)schi_idle_handshake(&rt->idle); /* cases 1 and 2 of [5.3] as for any push */
+    schi_store_seq(&rt->signalled, 1u);
+    schi_unpark(&rt->place, &rt->alarm); /* cases 3, 4: the standby does what needs the lock */
+    schi_guest_leave(rt);
+out:
+    errno = saved;
+}
+
+SCH_API int sch_shield_begin(uint64_t deadline) {
+    schi_thread *th = schi_self();
+    if (!schi_in_task(th) || schi_may_wait(th) != 0) return -EPERM;
+    if (deadline != SCH_FOREVER) return -ENOTSUP;
+    schi_frame_of(th)->shields++;
+    return 0;
+}
+
+SCH_API void sch_shield_end(void) {
+    schi_thread *th = schi_self();
+    if (!schi_in_task(th)) return;
+    SCHI_USAGE(schi_frame_of(th)->shields > 0);
+    if (schi_frame_of(th)->shields > 0) schi_frame_of(th)->shields--;
+}
+
+SCH_API bool sch_cancelled(void) { return schi_is_cancelled(schi_self()); }
+
+SCH_API unsigned sch_worker_index(void) {
+    schi_thread *th = schi_self();
+    return th && th->core ? th->core->index : UINT_MAX;
+}
+
+/* Blocking --------------------------------------------------------------------------------------*/
+
+/* A worker's task leaves its core, runs fn, and has a core again. */
+static int schi_block_in_place(schi_thread *th, sch_fn fn, void *arg) {
+    sch_task *task = schi_current(th);
+    schi_frame *frame = &th->stack->frame;
+    bool can_wait = schi_may_wait(th) == 0;
+    while (!th->reserved) {
+        int error = schi_reserve(th, can_wait);
+        if (error == 0) {
+            th->reserved = true;
+        } else if (error == -EBUSY && can_wait) {
+            (void)schi_wait(&th, 0); /* granted when a place is free; not cancelled */
+        } else {
+            return -EAGAIN;
+        }
+    }
+    schi_core_leave(th);
+    frame->in_blocking = 1;
+    fn(arg);
+    frame->in_blocking = 0;
+    th = schi_self();
+    if (SCHI_UNLIKELY(!schi_core_return(th))) {
+        /* No core for us here: queue the task, this thread sleeps. */
+        th = schi_switch_away(th, SCHI_COMMIT_INJECT, 0);
+        SCHI_ASSERT(th->core && schi_current(th) == task);
+    } else if (SCHI_UNLIKELY(schi_load_seq(&th->rt->reserve_waiters) > 0)) {
+        th->reserved = false;
+        schi_unreserve(th, th->rt);
+    }
+    (void)task;
+    return 0;
+}
+
+SCH_API int sch_block_in_place(sch_fn fn, void *arg) {
+    schi_thread *th = schi_self();
+    if (!fn) return -EINVAL;
+    if (th && th->no_wait > 0) return -EPERM;
+    if (!th || !schi_current(th) || !th->stack || th->stack->frame.in_blocking > 0) {
+        fn(arg);
+        return 0;
+    }
+    if (th->rt->config.flavor == SCH_CURRENT_THREAD) {
+        schi_frame *frame = &th->stack->frame;
+        frame->blocks_thread++;
+        fn(arg);
+        frame->blocks_thread--;
+        return 0;
+    }
+    return schi_block_in_place(th, fn, arg);
+}
+
+/* Looking inside --------------------------------------------------------------------------------*/
+
+SCH_API size_t sch_num_workers(const sch_runtime *rt) {
+    return schi_is_runtime(rt) ? rt->num_cores : 0;
+}
+
+SCH_API size_t sch_num_alive_tasks(const sch_runtime *rt) {
+    uint64_t ended, spawned;
+    if (!schi_is_runtime(rt)) return 0;
+    ended = schi_counted(&rt->shared_ended);
+    for (unsigned i = 0; i < rt->num_cores; i++) ended += schi_counted(&rt->cores[i]->m.ended);
+    spawned = schi_counted(&rt->shared_spawned); /* after ended: the difference is not too small */
+    for (unsigned i = 0; i < rt->num_cores; i++) spawned += schi_counted(&rt->cores[i]->m.spawned);
+    return spawned > ended ? (size_t)(spawned - ended) : 0;
+}
+
+/* Readers take the runtime as const; counters and queues are read without changing them. */
+static sch_runtime *schi_unconst(const sch_runtime *rt) { return (sch_runtime *)(uintptr_t)rt; }
+
+SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt) {
+    return schi_is_runtime(rt) ? (size_t)schi_inject_len(&schi_unconst(rt)->inject) : 0;
+}
+
+SCH_API int sch_worker_metrics(const sch_runtime *rt, unsigned worker,
+                               sch_worker_metrics_snapshot *out) {
+    schi_core_metrics *m;
+    if (!schi_is_runtime(rt) || !out || worker >= rt->num_cores) return -EINVAL;
+    m = &rt->cores[worker]->m;
+    out->thread = schi_counted(&m->thread);
+    out->poll_count = schi_counted(&m->polls);
+    out->lifo_poll_count = schi_counted(&m->lifo_polls);
+    out->lifo_capped_count = schi_counted(&m->lifo_capped);
+    out->local_schedule_count = schi_counted(&m->local_schedules);
+    out->overflow_count = schi_counted(&m->overflows);
+    out->steal_operations = schi_counted(&m->steal_operations);
+    out->steal_count = schi_counted(&m->steals);
+    out->lifo_steal_count = schi_counted(&m->lifo_steals);
+    out->injector_count = schi_counted(&m->injected);
+    out->park_count = schi_counted(&m->parks);
+    out->park_unpark_count = schi_counted(&m->park_unparks);
+    out->noop_count = schi_counted(&m->noops);
+    out->lend_count = schi_counted(&m->lends);
+    out->lend_taken_count = schi_counted(&m->lends_taken);
+    out->handoff_count = schi_counted(&m->handoffs);
+    out->wake_count = schi_counted(&m->wakes);
+    out->forced_yield_count = schi_counted(&m->forced_yields);
+    out->maintenance_count = schi_counted(&m->maintenances);
+    out->spawned_count = schi_counted(&m->spawned);
+    out->ended_count = schi_counted(&m->ended);
+    out->busy_ns = schi_counted(&m->busy_ns);
+    out->mean_poll_ns = schi_counted(&m->mean_poll_ns);
+    out->local_queue_depth = schi_runq_len(&rt->cores[worker]->q);
+    return 0;
+}
+
+/* The sum over all cores; both structures are whole numbers only, but for the queue's depth. */
+static void schi_metrics_add(sch_worker_metrics_snapshot *sum,
+                             const sch_worker_metrics_snapshot *w) {
+    sum->poll_count += w->poll_count;
+    sum->lifo_poll_count += w->lifo_poll_count;
+    sum->lifo_capped_count += w->lifo_capped_count;
+    sum->local_schedule_count += w->local_schedule_count;
+    sum->overflow_count += w->overflow_count;
+    sum->steal_operations += w->steal_operations;
+    sum->steal_count += w->steal_count;
+    sum->lifo_steal_count += w->lifo_steal_count;
+    sum->injector_count += w->injector_count;
+    sum->park_count += w->park_count;
+    sum->park_unpark_count += w->park_unpark_count;
+    sum->noop_count += w->noop_count;
+    sum->lend_count += w->lend_count;
+    sum->lend_taken_count += w->lend_taken_count;
+    sum->handoff_count += w->handoff_count;
+    sum->wake_count += w->wake_count;
+    sum->forced_yield_count += w->forced_yield_count;
+    sum->maintenance_count += w->maintenance_count;
+    sum->spawned_count += w->spawned_count;
+    sum->ended_count += w->ended_count;
+    sum->busy_ns += w->busy_ns;
+    sum->local_queue_depth += w->local_queue_depth;
+}
+
+SCH_API int sch_metrics(const sch_runtime *rt, sch_metrics_snapshot *out) {
+    sch_runtime *r;
+    uint32_t word;
+    if (!schi_is_runtime(rt) || !out) return -EINVAL;
+    r = schi_unconst(rt);
+    memset(out, 0, sizeof *out);
+    out->num_workers = r->num_cores;
+    out->num_alive_tasks = sch_num_alive_tasks(rt);
+    out->injection_queue_depth = sch_injection_queue_depth(rt);
+    word = schi_load_seq(&r->idle.word);
+    out->num_idle_workers = r->num_cores - schi_idle_running(word);
+    out->num_searching = schi_idle_searching(word);
+    schi_lock(&r->idle.lock);
+    out->num_worker_threads = r->num_workers;
+    schi_unlock(&r->idle.lock);
+    out->num_blocking_threads = (size_t)schi_counted(&r->pool.threads);
+    out->num_idle_blocking_threads = (size_t)schi_counted(&r->pool.idle_threads);
+    out->blocking_queue_depth = (size_t)schi_counted(&r->pool.queued);
+    out->remote_schedule_count = schi_counted(&r->remote_schedules);
+    out->remote_wake_count = schi_counted(&r->remote_wakes);
+    out->standby_alarm_count = schi_counted(&r->alarms);
+    out->standby_look_count = schi_counted(&r->looks_done);
+    out->standby_rescue_count = schi_counted(&r->rescues);
+    out->stack_count = schi_counted(&r->stacks.num_stacks);
+    out->stack_free_count = schi_counted(&r->stacks.num_free);
+    out->cancelled_tasks_count = schi_counted(&r->shared_cancelled);
+    for (unsigned i = 0; i < r->num_cores; i++) {
+        sch_worker_metrics_snapshot w;
+        (void)sch_worker_metrics(rt, i, &w);
+        schi_metrics_add(&out->total, &w);
+        out->cancelled_tasks_count += schi_counted(&r->cores[i]->m.cancelled);
+    }
+    out->spawned_tasks_count = out->total.spawned_count + schi_counted(&r->shared_spawned);
+    return 0;
+}
+
+/* The core whose thread runs a task now, SCHI_NO_CORE if none. A look from outside. */
+static unsigned schi_running_on(sch_runtime *rt, sch_task *task) {
+    unsigned core = SCHI_NO_CORE;
+    schi_lock(&rt->idle.lock); /* records of threads stay while we look */
+    for (unsigned i = 0; i < rt->num_cores && core == SCHI_NO_CORE; i++) {
+        uint64_t number = schi_counted(&rt->cores[i]->m.thread);
+        if (number >= rt->max_threads || !rt->threads[number]) continue;
+        if (schi_current(rt->threads[number]) == task) core = i;
+    }
+    schi_unlock(&rt->idle.lock);
+    return core;
+}
+
+/* Add a heap's live tasks to the list; returns how many there are. */
+static size_t schi_stragglers_of(sch_runtime *rt, schi_heap *heap, sch_straggler *out, size_t max) {
+    size_t n = 0;
+    for (schi_slab *s = schi_load_acq(&heap->slabs); s; s = s->next) { /* acq: pairs with grow */
+        uint32_t used = schi_load_acq(&s->used);                      /* acq: pairs with alloc */
+        for (uint32_t i = 0; i < used; i++) {
+            sch_task *task = schi_slab_block(s, i);
+            if (!schi_task_try_retain(task)) continue;
+            if (!sch_is_done(task)) {
+                const sch_spawn_desc *desc = task->desc;
+                if (n < max) {
+                    out[n].name = desc && desc->name ? desc->name : "";
+                    out[n].file = desc && desc->file ? desc->file : "";
+                    out[n].line = desc ? desc->line : 0;
+                    out[n].worker = schi_running_on(rt, task);
+                }
+                n++;
+            }
+            schi_task_release(schi_core_of_caller(), task);
+        }
+    }
+    return n;
+}
+
+SCH_API size_t sch_stragglers(const sch_runtime *rt, sch_straggler *out, size_t max) {
+    sch_runtime *r = schi_unconst(rt);
+    size_t n = 0;
+    if (!schi_is_runtime(rt) || (!out && max > 0)) return 0;
+    for (unsigned c = 0; c <= r->num_cores; c++) {
+        for (unsigned i = 0; i < SCHI_HEAP_CLASSES; i++) {
+            schi_heap *heap;
+            if (c < r->num_cores) {
+                heap = schi_load_acq(&r->cores[c]->heaps[i]); /* acq: pairs with rel in task_new */
+            } else {
+                schi_lock(&r->shared_lock);
+                heap = r->shared_heaps[i];
+                schi_unlock(&r->shared_lock);
+            }
+            if (heap)
+                n += schi_stragglers_of(r, heap, out ? out + (n < max ? n : max) : NULL,
+                                        n < max ? max - n : 0);
+        }
+    }
+    return n;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SCHED_IMPLEMENTATION */
+
+#endif /* SCHI_PASS_THROUGH */
+
+/*
+ * MARK: - License
+ *   This software is available under two licenses; choose whichever you prefer.
+ *
+ * ALTERNATIVE A - MIT License
+ *   Copyright (c) 2026 the sched.h authors
+ *   Permission is hereby granted, free of charge, to any person obtaining a copy of this software
+ *   and associated documentation files (the "Software"), to deal in the Software without
+ *   restriction, including without limitation the rights to use, copy, modify, merge, publish,
+ *   distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the
+ *   Software is furnished to do so, subject to the following conditions: The above copyright notice
+ *   and this permission notice shall be included in all copies or substantial portions of the
+ *   Software. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED,
+ *   INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR
+ *   PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR
+ *   ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE,
+ *   ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+ *   SOFTWARE.
+ *
+ * ALTERNATIVE B - Public Domain (www.unlicense.org)
+ *   This is free and unencumbered software released into the public domain.
+ *   Anyone is free to copy, modify, publish, use, compile, sell, or distribute this software,
+ *   either in source code form or as a compiled binary, for any purpose, commercial or
+ *   non-commercial, and by any means. In jurisdictions that recognize copyright laws, the author or
+ *   authors of this software dedicate any and all copyright interest in the software to the public
+ *   domain. We make this dedication for the benefit of the public at large and to the detriment of
+ *   our heirs and successors. We intend this dedication to be an overt act of relinquishment in
+ *   perpetuity of all present and future rights to this software under copyright law. THE SOFTWARE
+ *   IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT
+ *   LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+ *   NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+ *   LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
+ *   CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ */

@@ -1,0 +1,12 @@
+/* all.c - the amalgamated build: the header with its implementation and every unit test in one
+ * unit, so that the tests can call what is private. `make unit` builds and runs it. */
+#define _GNU_SOURCE /* for the tests; the header does without (tests/include/matrix.sh) */
+#include "fault_hooks.h"
+
+#define SCH_DEBUG 3
+#define SCHED_IMPLEMENTATION
+#include "../sched.h"
+#undef pthread_create
+
+#include "test.h"
+#include "unit/mix.c"
