@@ -232,8 +232,7 @@ typedef struct sch_allocator {
     void *user;
 } sch_allocator;
 
-/* Callbacks, each may be NULL. They must not wait (-EPERM; on a plain thread, where on_task_spawn
- * and drop may run, that is not checked) and must not free the runtime; spawning, waking and
+/* Callbacks, each may be NULL. They must not wait (-EPERM) and must not free the runtime; spawning, waking and
  * cancelling are allowed. Start/stop and park/unpark are always balanced.
  *   thread   a number that no other thread of this runtime has at the same time.
  */
@@ -255,8 +254,9 @@ typedef struct sch_config {
     sch_flavor flavor;     /* who runs the tasks (default: SCH_MULTI_THREAD) */
     unsigned workers;      /* cores = threads that run tasks at once (default: CPUs we may use by
                               affinity and cgroup quota); 1 for SCH_CURRENT_THREAD */
-    unsigned max_blocking_threads;  /* threads for blocking jobs, and as many calls of
-                                       sch_block_in_place at once; at most 65535 (default: 512) */
+    unsigned max_blocking_threads;  /* threads for blocking jobs, at most 65535; and calls of
+                                       sch_block_in_place at once, not counting one for each core
+                                       (default: 512) */
     uint64_t keep_alive_ns;         /* an idle blocking thread or spare worker ends (def.: 10 s) */
     size_t stack_size;              /* of a task's stack: 16 KiB to 1 GiB (default: 256 KiB) */
     unsigned global_queue_interval; /* local polls between looks at the injector, at most 65535
@@ -351,7 +351,7 @@ SCH_API size_t sch_stragglers(const sch_runtime *rt, sch_straggler *out, size_t 
  *   they park the thread. Within a task or block_on of the same runtime, fn is simply called.
  * Returns  0; -EINVAL bad argument; -ESHUTDOWN the runtime is shut down (fn did not run);
  *          -EDEADLK called in a task of another runtime outside of sch_block_in_place (it would
- *          block *          that runtime's worker); -EPERM in a hook or drop function; -EAGAIN more
+ *          block that runtime's worker); -EPERM in a hook or drop function; -EAGAIN more
  *          than 64 threads are inside at once; -ENOMEM.
  */
 SCH_API int sch_block_on(sch_runtime *rt, sch_fn fn, void *arg);
@@ -507,7 +507,7 @@ SCH_API uint64_t sch_now(void);
  *   poll task too, but not waits. Outside of a worker's task fn is simply called.
  * Returns  0; -EINVAL fn is NULL; -EPERM in a hook or drop function;
  *          -EAGAIN no thread could be made to take the worker's place: fn did not run.
- *          With max_blocking_threads calls under way it waits until one of them has ended
+ *          With max_blocking_threads calls under way, and one for each core, it waits for an end
  *          (a poll task, which cannot wait, gets -EAGAIN).
  * Source   Core hand-off after Go's entersyscall/handoffp and Tokio's block_in_place.
  */
@@ -695,6 +695,7 @@ SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt);
 #define SCHI_STATIC_ASSERT(c, text) _Static_assert(c, text)
 #endif
 #define SCHI_NOINLINE __attribute__((noinline))
+#define SCHI_INLINE inline __attribute__((always_inline)) /* where constants must fold */
 #define SCHI_UNUSED __attribute__((unused))
 #define SCHI_LIKELY(c) __builtin_expect(!!(c), 1)
 #define SCHI_UNLIKELY(c) __builtin_expect(!!(c), 0)
@@ -1663,6 +1664,15 @@ static schi_node *schi_runq_pop(schi_runq *q) {
     }
 }
 
+/* The same where there are no thieves: no read-modify-write. */
+static schi_node *schi_runq_pop_alone(schi_runq *q) {
+    SCHI_INDEX real = schi_runq_real_of(schi_load_rlx(&q->head)); /* rlx: only we write it */
+    SCHI_INDEX after = (SCHI_INDEX)(real + 1);
+    if (real == schi_load_rlx(&q->tail)) return NULL; /* rlx: only we write it */
+    schi_store_rel(&q->head, schi_runq_head(after, after)); /* rel: readers of len see no older tail */
+    return schi_rd(&q->slots[real & SCHI_RUNQ_MASK]);
+}
+
 /* Take the older half out of a full ring, linked in order, first to *first and last to *last.
  * Returns how many; 0 if a thief is at work (then there is room soon). Owner. */
 static SCHI_INDEX schi_runq_take_half(schi_runq *q, schi_node **first, schi_node **last) {
@@ -1920,7 +1930,7 @@ static void schi_inject_close(schi_inject *q) {
  *
  * Why no wake-up is lost. Work is visible after a push to the injector; the pusher then calls
  * schi_idle_handshake, a read-modify-write of word (adding 0: a load would not do, see below).
- *   *   1  "searcher".  The pusher sees searching > 0 and leaves. The searcher ends its search by a
+ *   1  "searcher".  The pusher sees searching > 0 and leaves. The searcher ends its search by a
  *      read-modify-write of the same word, which comes after the pusher's in the order of that
  *      word; so it sees the push. If it found nothing it stops running by the same operation, and
  *      looks at every queue again before it sleeps ("a searcher looks again"); if it found work it
@@ -2008,9 +2018,11 @@ SCHI_UNUSED static void schi_idle_check(schi_idle *d) { /* under the lock */
 
 /* Is it worth taking the lock? The word is from a handshake. */
 static bool schi_idle_may_wake(schi_idle *d, uint32_t word) {
-    if (schi_idle_searching(word) > 0) return false;                      /* case 1 */
-    if (schi_idle_running(word) < d->num_cores) return true;              /* an idle core */
-    return schi_idle_num_lent(d) > 0;                                     /* case 2 */
+    uint64_t lent = 0;
+    if (schi_idle_searching(word) > 0) return false;         /* case 1 */
+    if (schi_idle_running(word) < d->num_cores) return true; /* an idle core */
+    for (unsigned i = 0; i < d->num_chunks; i++) lent |= schi_load_seq(&d->lent[i]);
+    return lent != 0; /* case 2 */
 }
 
 /* Claim a bit of a bitmap; SCHI_NO_CORE if none is set. */
@@ -2100,6 +2112,7 @@ static schi_sleeper *schi_idle_vacate(schi_idle *d, schi_sleeper *s) {
     if (!s->in_place) return NULL;
     s->in_place = false;
     d->standby = NULL;
+    (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED); /* its ring may have been heard: set it anew */
     return d->sleepers;
 }
 
@@ -2342,6 +2355,7 @@ enum { SCHI_JOIN_DONE = 1, SCHI_JOIN_CLAIMED };
  * -EBUSY, -EINVAL. *before gets the state. */
 static int schi_task_join(sch_task *task, SCHI_STATE *before) {
     SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    *before = 0;
     do {
         if (old & SCHI_JOINED) return old & SCHI_COMPLETE ? -EINVAL : -EBUSY;
         now = old | SCHI_JOINED;
@@ -2401,7 +2415,7 @@ typedef struct schi_slab {
 typedef struct schi_heap {
     sch_allocator allocator;      /* fixed: a copy, it outlives the runtime */
     sch_runtime *rt;              /* fixed */
-    struct schi_core *core;       /* fixed: the owner; NULL: shared, under the runtime's lock */
+    SCHI_ATOMIC(struct schi_core *) core; /* the owner; NULL: shared under a lock, or orphaned */
     uint32_t block, per_slab;     /* fixed: bytes of a block, blocks in a slab */
     schi_node *local;             /* owner */
     SCHI_ATOMIC(schi_slab *) slabs; /* owner pushes, any reads */
@@ -2442,7 +2456,7 @@ static schi_heap *schi_heap_new(const sch_allocator *a, sch_runtime *rt, struct 
     if (!heap) return NULL;
     heap->allocator = *a;
     heap->rt = rt;
-    heap->core = core;
+    schi_store_rlx(&heap->core, core); /* rlx: published with the heap */
     heap->block = schi_heap_sizes[size_class];
     heap->per_slab = (uint32_t)((SCH_SLAB_SIZE - SCHI_SLAB_HEADER) / heap->block);
     return heap;
@@ -2508,7 +2522,8 @@ static void schi_heap_destroy(schi_heap *heap) {
 static void schi_heap_free(struct schi_core *core, sch_task *task) {
     schi_heap *heap = schi_slab_of(task)->heap;
     schi_node *top;
-    if (SCHI_LIKELY(core != NULL && heap->core == core)) {
+    /* rlx: only its owner finds itself here, and nobody once it is orphaned */
+    if (SCHI_LIKELY(core != NULL && schi_load_rlx(&heap->core) == core)) {
         schi_wr(&task->node.next, heap->local);
         heap->local = &task->node;
         return;
@@ -2529,6 +2544,8 @@ static void schi_heap_free(struct schi_core *core, sch_task *task) {
 static void schi_heap_orphan(schi_heap *heap) {
     intptr_t outstanding = 0;
     schi_node *lists[2];
+    /* rlx: a later runtime's core may have the same address */
+    schi_store_rlx(&heap->core, (struct schi_core *)NULL);
     lists[0] = heap->local;
     lists[1] =
         schi_xchg_acqrel(&heap->remote, SCHI_ORPHANED); /* acqrel: as in alloc; later frees count */
@@ -2622,7 +2639,8 @@ extern void *schi_cxa_globals(void) __asm__("__cxa_get_globals") __attribute__((
 
 /* schi_ctx_swap(save, to): keep the callee-saved registers on this stack and its pointer in *save,
  * take those of `to`. Also kept: the control words of the floating-point units, not their flags.
- * A fresh context starts in a function that never returns. */
+ * A fresh context starts in a function that never returns. It ends in a `ret`, not a jump: most
+ * switches come from the same call, so the processor's prediction of returns stays right. */
 #if SCHI_ASM_X86_64
 __attribute__((naked, noinline)) static void schi_ctx_swap(void **save SCHI_UNUSED,
                                                            void *to SCHI_UNUSED) {
@@ -2633,7 +2651,7 @@ __attribute__((naked, noinline)) static void schi_ctx_swap(void **save SCHI_UNUS
         "movq %rsi, %rsp\n\t"
         "ldmxcsr (%rsp)\n\tfldcw 4(%rsp)\n\taddq $8, %rsp\n\t"
         "popq %r15\n\tpopq %r14\n\tpopq %r13\n\tpopq %r12\n\tpopq %rbx\n\tpopq %rbp\n\t"
-        "popq %rcx\n\tjmpq *%rcx\n\t");
+        "ret\n\t");
 }
 
 static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
@@ -2762,15 +2780,15 @@ typedef struct schi_frame { /* what a context that may wait keeps apart from its
     bool poll_again;       /* sch_yield_now in a poll task */
 } schi_frame;
 
-typedef struct schi_stack {
+typedef struct schi_stack { /* what a switch touches comes first, in one line                     */
     schi_ctx ctx;
     schi_frame frame;
-    struct schi_stack *next; /* cache or pool */
-    char *mapping;           /* lower end, guard included */
-    size_t size;             /* bytes of the slice, guard and record included */
-    size_t mapped;           /* own mapping of this size (a task's own stack size); 0: slice */
-    int guard;               /* kind of guard; 0: a canary */
-    bool ready;              /* guard and fiber are made */
+    int guard;               /* kind of guard; 0: a canary                                         */
+    bool ready;              /* guard and fiber are made                                           */
+    struct schi_stack *next; /* cache or pool                                                      */
+    char *mapping;           /* lower end, guard included                                          */
+    size_t size;             /* bytes of the slice, guard and record included                      */
+    size_t mapped;           /* own mapping of this size (a task's own stack size); 0: slice       */
 #ifdef SCH_VALGRIND
     unsigned valgrind_id;
 #endif
@@ -2822,9 +2840,12 @@ static void schi_stack_unmap(const sch_allocator *a, void *memory, size_t size, 
     }
 }
 
-/* The record at the upper end of a slice; touches its last page. */
+/* The record at the upper end of a slice; touches its last page. Slices lie a multiple of the page size
+ * apart: without `color` the hot lines of all stacks would fall into the same few sets of the cache. */
 static schi_stack *schi_stack_place(char *memory, size_t size, size_t mapped) {
-    schi_stack *s = (schi_stack *)(void *)(memory + size - schi_round_up(sizeof(schi_stack), 64));
+    size_t color = (uintptr_t)memory / size % 16 * 128;
+    schi_stack *s =
+        (schi_stack *)(void *)(memory + size - schi_round_up(sizeof(schi_stack), 64) - color);
     memset(s, 0, sizeof *s);
     s->mapping = memory;
     s->size = size;
@@ -2986,8 +3007,7 @@ static void schi_stack_fresh(schi_stack *s) {
 typedef struct schi_core_metrics {
     schi_counter thread, polls, lifo_polls, lifo_capped, local_schedules, overflows,
         steal_operations, steals, lifo_steals, injected, parks, park_unparks, noops, lends,
-        lends_taken, handoffs, wakes, forced_yields, maintenances, spawned, ended, cancelled,
-        busy_ns, mean_poll_ns;
+        lends_taken, handoffs, wakes, forced_yields, maintenances, spawned, jobs, ended, cancelled, busy_ns, mean_poll_ns;
 } schi_core_metrics;
 
 /*==================================================================================================
@@ -2999,6 +3019,8 @@ typedef struct schi_core {
     sch_runtime *rt;          /* fixed */
     unsigned index;           /* fixed */
     /* The rest belongs to whoever holds the core. */
+    unsigned countdown;       /* 1 more than the polls until one of the two below is due            */
+    unsigned counted_from;    /* the same polls when both were last brought up to date              */
     unsigned ticks_left;      /* until maintenance */
     unsigned inject_left;     /* until a look at the injector */
     unsigned inject_interval;
@@ -3011,6 +3033,7 @@ typedef struct schi_core {
     uint64_t batch_start_polls;
     uint64_t park_polls;      /* polls at the last park */
     uint64_t mean_poll_ns;
+    bool alone;               /* fixed after start: the only core, nobody steals or is woken       */
     bool closed;              /* shutdown has come to this core */
     schi_rng rng;
     SCHI_ATOMIC(schi_heap *) heaps[SCHI_HEAP_CLASSES]; /* walkers read */
@@ -3163,11 +3186,30 @@ static void schi_hook_thread(schi_thread *th, void (*hook)(void *, unsigned)) {
     th->no_wait--;
 }
 
+/* Hooks and drop functions must not wait: no_wait of the thread's record says so to what they call. A
+ * plain thread gets a record for the time. */
+static schi_thread *schi_no_wait_begin(schi_thread *th, schi_thread *spare, sch_runtime *rt) {
+    if (!th) {
+        memset(spare, 0, sizeof *spare);
+        spare->rt = rt;
+        spare->kind = SCHI_VISITOR;
+        schi_tls_set(th = spare);
+    }
+    th->no_wait++;
+    return th;
+}
+
+static void schi_no_wait_end(schi_thread *th, schi_thread *spare) {
+    th->no_wait--;
+    if (th == spare) schi_tls_set(NULL);
+}
+
 static SCHI_NOINLINE void schi_hook_task(schi_thread *th, sch_runtime *rt,
                                          void (*hook)(void *, sch_task *), sch_task *task) {
-    if (th) th->no_wait++;
+    schi_thread spare;
+    th = schi_no_wait_begin(th, &spare, rt);
     hook(rt->config.hooks.user, task);
-    if (th) th->no_wait--;
+    schi_no_wait_end(th, &spare);
 }
 
 /* Waking ----------------------------------------------------------------------------------------*/
@@ -3363,78 +3405,105 @@ static void schi_waiter_grant(schi_thread *th, schi_waiter *w) {
     }
 }
 
-/* A task has ended, or never ran (how: DROPPED, NO_STACK). th: the caller's record, may be NULL. */
-static void schi_task_end(schi_thread *th, sch_task *task, SCHI_STATE how) {
-    sch_runtime *rt = schi_task_runtime(task);
-    schi_core *core = th && th->core && th->core->rt == rt ? th->core : NULL;
-    SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: kind and TOLD are ours */
-    bool cancelled = (how & SCHI_DROPPED) || (old & SCHI_TOLD), closed;
+/* What few tasks have at their end: a drop function, a hook. */
+static SCHI_NOINLINE void schi_task_drop(schi_thread *th, sch_runtime *rt, sch_task *task) {
+    SCHI_STATE state = schi_load_rlx(&task->state); /* rlx: POLL is a fixed bit */
     if (task->desc && task->desc->drop) {
-        if (th) th->no_wait++;
-        task->desc->drop(old & SCHI_POLL ? schi_task_state(task) : task->arg);
-        if (th) th->no_wait--;
+        schi_thread spare, *me = schi_no_wait_begin(th, &spare, rt);
+        task->desc->drop(state & SCHI_POLL ? schi_task_state(task) : task->arg);
+        schi_no_wait_end(me, &spare);
     }
     if (rt->config.hooks.on_task_terminate) {
         schi_hook_task(th, rt, rt->config.hooks.on_task_terminate, task);
     }
-    if (core) {
+}
+
+/* The end of a task that a joiner waits for; the scheduler's reference is still there. */
+static SCHI_NOINLINE void schi_task_grant_joiner(schi_thread *th, schi_core *core, sch_task *task) {
+    schi_waiter_grant(th, schi_rd(&task->joiner));
+    schi_task_release(core, task);
+}
+
+/* Count the end of a task that has no core. Returns whether shutdown has closed the shared heaps. */
+static SCHI_NOINLINE bool schi_count_shared_end(sch_runtime *rt, bool cancelled) {
+    bool closed;
+    schi_lock(&rt->shared_lock);
+    closed = rt->shared_closed;
+    schi_count(&rt->shared_ended, 1);
+    if (cancelled) schi_count(&rt->shared_cancelled, 1);
+    schi_unlock(&rt->shared_lock);
+    return closed;
+}
+
+/* A task has ended, or never ran (how: DROPPED, NO_STACK). core: ours, NULL without one. */
+static inline void schi_task_end_at(schi_thread *th, sch_runtime *rt, schi_core *core, sch_task *task,
+                                    SCHI_STATE how) {
+    SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: TOLD is ours */
+    bool cancelled = (how & SCHI_DROPPED) || (old & SCHI_TOLD), closed;
+    if (SCHI_UNLIKELY(task->desc || rt->config.hooks.on_task_terminate)) schi_task_drop(th, rt, task);
+    if (SCHI_LIKELY(core != NULL)) {
         closed = core->closed;
         schi_count(&core->m.ended, 1);
-        if (cancelled) schi_count(&core->m.cancelled, 1);
+        if (SCHI_UNLIKELY(cancelled)) schi_count(&core->m.cancelled, 1);
     } else {
-        schi_lock(&rt->shared_lock);
-        closed = rt->shared_closed;
-        schi_count(&rt->shared_ended, 1);
-        if (cancelled) schi_count(&rt->shared_cancelled, 1);
-        schi_unlock(&rt->shared_lock);
+        closed = schi_count_shared_end(rt, cancelled);
     }
     old = schi_task_complete(task, how);
     if (SCHI_UNLIKELY(old & SCHI_JOIN_WAITER)) {
-        schi_waiter_grant(th, schi_rd(&task->joiner));
-        schi_task_release(core, task);
+        schi_task_grant_joiner(th, core, task);
     } else if (schi_task_refs(old) == 1) {
         schi_heap_free(core, task);
     }
     if (SCHI_UNLIKELY(closed)) schi_live_sub(rt, 1);
 }
 
-/* A block for a new task; the caller stores its state last, which shows it to walkers. NULL: errno
- * in *error; drop has not been called. */
-static inline sch_task *schi_task_new(schi_thread *th, sch_runtime *rt, size_t state_size,
-                                      int *error) {
+/* The same on any thread; th may be NULL. */
+static SCHI_NOINLINE void schi_task_end(schi_thread *th, sch_task *task, SCHI_STATE how) {
+    sch_runtime *rt = schi_task_runtime(task);
     schi_core *core = th && th->core && th->core->rt == rt ? th->core : NULL;
+    schi_task_end_at(th, rt, core, task, how);
+}
+
+/* This core's heap of a size, made when it is first needed. */
+static SCHI_NOINLINE schi_heap *schi_core_heap(schi_core *core, unsigned size_class) {
+    schi_heap *heap = schi_heap_new(&core->rt->config.allocator, core->rt, core, size_class);
+    if (heap) schi_store_rel(&core->heaps[size_class], heap); /* rel: pairs with acq in walkers */
+    return heap;
+}
+
+/* A block from the shared heaps, for a caller without a core. */
+static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned size_class, int *error) {
+    sch_task *task = NULL;
+    schi_heap *heap;
+    schi_lock(&rt->shared_lock);
+    heap = rt->shared_heaps[size_class];
+    if (!heap && !rt->shared_closed) { /* once closed, they are read without the lock */
+        heap = schi_heap_new(&rt->config.allocator, rt, NULL, size_class);
+        rt->shared_heaps[size_class] = heap;
+    }
+    if (heap && !rt->shared_closed) task = schi_heap_alloc(heap);
+    if (task) schi_count(&rt->shared_spawned, 1);
+    *error = rt->shared_closed ? ESHUTDOWN : ENOMEM;
+    schi_unlock(&rt->shared_lock);
+    return task;
+}
+
+/* A block for a new task; the caller stores its state last, which shows it to walkers. core: ours,
+ * NULL without one. NULL: errno in *error; drop has not been called. */
+static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, size_t state_size,
+                                           int *error) {
     unsigned size_class = state_size == 0 ? 0 : schi_heap_class(state_size);
     schi_heap *heap;
-    sch_task *task = NULL;
-    bool closed;
-    if (SCHI_LIKELY(core != NULL)) {
-        /* rlx: the first to say no; core->closed is what shutdown counts on, and comes later. */
-        closed = schi_load_rlx(&rt->closing) != 0;
-        heap = schi_load_rlx(&core->heaps[size_class]); /* rlx: only the owner writes it */
-        if (SCHI_UNLIKELY(!heap) &&
-            (heap = schi_heap_new(&rt->config.allocator, rt, core, size_class))) {
-            schi_store_rel(&core->heaps[size_class], heap); /* rel: pairs with acq in walkers */
-        }
-        if (heap && !closed) task = schi_heap_alloc(heap);
-        if (task) schi_count(&core->m.spawned, 1);
-    } else {
-        schi_lock(&rt->shared_lock);
-        closed = rt->shared_closed;
-        heap = rt->shared_heaps[size_class];
-        if (!heap && !closed) { /* once closed, they are read without the lock */
-            heap = schi_heap_new(&rt->config.allocator, rt, NULL, size_class);
-            rt->shared_heaps[size_class] = heap;
-        }
-        if (heap && !closed) task = schi_heap_alloc(heap);
-        if (task) schi_count(&rt->shared_spawned, 1);
-        schi_unlock(&rt->shared_lock);
-    }
-    if (SCHI_UNLIKELY(!task)) {
-        *error = closed ? ESHUTDOWN : ENOMEM;
-        return NULL;
-    }
-    task->stack = NULL;
-    task->thread = NULL;
+    sch_task *task;
+    if (SCHI_UNLIKELY(core == NULL)) return schi_task_new_shared(rt, size_class, error);
+    *error = ESHUTDOWN;
+    /* rlx: the first to say no; core->closed is what shutdown counts on, and comes later. */
+    if (SCHI_UNLIKELY(schi_load_rlx(&rt->closing) != 0)) return NULL;
+    *error = ENOMEM;
+    heap = schi_load_rlx(&core->heaps[size_class]); /* rlx: only the owner writes it */
+    if (SCHI_UNLIKELY(!heap) && !(heap = schi_core_heap(core, size_class))) return NULL;
+    task = schi_heap_alloc(heap);
+    if (SCHI_LIKELY(task != NULL)) schi_count(&core->m.spawned, 1);
     return task;
 }
 
@@ -3509,20 +3578,38 @@ static sch_task *schi_next_lifo(schi_thread *th, schi_core *core) {
     return schi_task_of(node);
 }
 
+/* Count the polls since the last time off what is due: one counter a poll instead of two. */
+static void schi_core_settle(schi_core *core) {
+    unsigned polls = core->counted_from + 1 - core->countdown;
+    core->ticks_left -= polls;
+    core->inject_left -= polls;
+    core->counted_from = core->ticks_left < core->inject_left ? core->ticks_left : core->inject_left;
+    core->countdown = core->counted_from + 1;
+}
+
+/* Something is due before this poll. true: maintenance, go home; *task: the injector had its turn. */
+static SCHI_NOINLINE bool schi_core_due(schi_thread *th, schi_core *core, sch_task **task) {
+    core->countdown = 1;
+    schi_core_settle(core);
+    if (core->ticks_left == 0) return true;
+    if (core->inject_left == 0) *task = schi_next_injected(th, core);
+    schi_core_settle(core);
+    core->countdown--; /* this poll */
+    return false;
+}
+
 /* The next task. NULL: go home, because nothing is queued or maintenance is due. */
 static sch_task *schi_next(schi_thread *th, schi_core *core) {
-    sch_task *task;
+    sch_task *task = NULL;
     schi_node *node;
-    if (SCHI_UNLIKELY(core->ticks_left == 0)) return NULL;
-    core->ticks_left--;
-    if (SCHI_UNLIKELY(--core->inject_left == 0)) {
-        task = schi_next_injected(th, core);
+    if (SCHI_UNLIKELY(--core->countdown == 0)) {
+        if (schi_core_due(th, core, &task)) return NULL;
         if (task) goto found;
     }
     task = schi_next_lifo(th, core);
     if (task) goto found;
     core->lifo_polls = 0;
-    node = schi_runq_pop(&core->q);
+    node = core->alone ? schi_runq_pop_alone(&core->q) : schi_runq_pop(&core->q);
     task = node ? schi_task_of(node) : NULL;
     if (SCHI_UNLIKELY(!task)) {
         if (schi_inject_is_empty(&core->rt->inject)) return NULL;
@@ -3781,7 +3868,7 @@ static void schi_commit(schi_thread *th) {
 }
 
 /* Where a task that waits goes; th->stack is set for a fresh loop. */
-static schi_ctx *schi_successor(schi_thread *th) {
+static inline schi_ctx *schi_successor(schi_thread *th) {
     schi_core *core = th->core;
     sch_task *next;
     schi_stack *s;
@@ -3831,7 +3918,8 @@ static schi_thread *schi_switch_away(schi_thread *th, schi_commit_kind kind, SCH
 
 /* The same also inside sch_block_in_place: there the thread serves meanwhile, the place stays with
  * the task, and whoever resumes it leaves its core before it goes on in the blocking code. */
-static schi_thread *schi_suspend_task(schi_thread *th, schi_commit_kind kind, SCHI_STATE wait) {
+static inline schi_thread *schi_suspend_task(schi_thread *th, schi_commit_kind kind,
+                                             SCHI_STATE wait) {
     schi_stack *stack = th->stack;
     if (SCHI_LIKELY(stack->frame.in_blocking == 0)) return schi_switch_away(th, kind, wait);
     SCHI_ASSERT(th->reserved);
@@ -3888,14 +3976,14 @@ static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
     }
     state = schi_load_acq(&task->state); /* acq: pairs with whoever scheduled us */
     if (state & (kept | SCHI_BY_CANCEL)) {
-        (void)schi_task_clear(task, kept | SCHI_BY_CANCEL);
+        state = schi_task_clear(task, kept | SCHI_BY_CANCEL); /* what came since then counts, too */
         if (!(state & kept)) return SCHI_BY_CANCELLATION;
     }
     return wait & SCHI_WAIT_WAKE ? SCHI_BY_WAKE : SCHI_BY_GRANT;
 }
 
 /* Go to the back of the queue. */
-static void schi_yield(schi_thread *th) {
+static inline void schi_yield(schi_thread *th) {
     if (th->kind == SCHI_BLOCKING) {
         schi_os_yield();
     } else {
@@ -3903,16 +3991,17 @@ static void schi_yield(schi_thread *th) {
     }
 }
 
-/* Count an operation that did not have to wait; yields when the budget is used up. */
-static void schi_use_budget(schi_thread *th) {
-    if (!schi_in_task(th) || th->kind == SCHI_BLOCKING || !th->stack) return;
-    if (SCHI_LIKELY(th->budget > 1)) {
-        th->budget--;
-        return;
-    }
-    if (th->no_wait > 0 || schi_may_wait(th) != 0) return;
+/* The budget is used up: the running task, if there is one, yields. */
+static SCHI_NOINLINE void schi_budget_spent(schi_thread *th) {
+    th->budget = SCH_BUDGET;
+    if (!schi_in_task(th) || !th->stack || schi_may_wait(th) != 0) return;
     if (th->core) schi_count(&th->core->m.forced_yields, 1);
     schi_yield(th);
+}
+
+/* Count an operation that did not have to wait. */
+static inline void schi_use_budget(schi_thread *th) {
+    if (th && SCHI_UNLIKELY(--th->budget == 0)) schi_budget_spent(th);
 }
 
 /* Wait for a task's end, as a task. -EINTR: cancelled, the handle is still the caller's. */
@@ -3948,46 +4037,59 @@ static void schi_stack_cache(schi_core *core, schi_stack *s) {
     core->num_stacks++;
 }
 
-/* Run one task on this stack, which has no other frame. */
-static void schi_run(schi_thread *th, sch_task *task) {
+/* One poll of a poll task. */
+static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
     sch_runtime *rt = th->rt;
-    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel and wake */
-    sch_status status = SCH_READY;
-    bool again = false;
-    if (SCHI_UNLIKELY(state & SCHI_CANCELLED) &&
-        ((state & SCHI_NEW) || ((state & SCHI_POLL) && schi_is_closing(rt)))) {
-        schi_task_end(th, task, SCHI_DROPPED);
-        return;
-    }
-    if (SCHI_UNLIKELY((state & (SCHI_POLL | SCHI_WOKEN)) == (SCHI_POLL | SCHI_WOKEN))) {
+    sch_status status;
+    bool again;
+    if (SCHI_UNLIKELY(state & SCHI_WOKEN)) {
         (void)schi_task_clear(task, SCHI_WOKEN); /* the poll that follows is for it */
     }
-    schi_set_current(th, task);
-    th->budget = SCH_BUDGET;
-    if (rt->config.hooks.on_task_poll_start) {
-        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
-    }
-    if (state & SCHI_POLL) {
-        status = task->fn.poll(task, schi_task_state(task));
-    } else {
-        task->fn.run(task->arg);
-    }
-    th = schi_self(); /* it may have waited and come back elsewhere */
-    if (rt->config.hooks.on_task_poll_end)
+    status = task->fn.poll(task, schi_task_state(task));
+    th = schi_self(); /* it may have come back elsewhere from a blocking call */
+    if (rt->config.hooks.on_task_poll_end) {
         schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
+    }
     schi_set_current(th, NULL);
-    SCHI_USAGE(th->stack->frame.shields == 0);
     again = th->stack->frame.poll_again;
     th->stack->frame.poll_again = false;
-    th->stack->frame.shields = 0;
-    if (SCHI_LIKELY(status == SCH_READY)) {
-        schi_task_end(th, task, 0);
+    if (status == SCH_READY) {
+        schi_task_end_at(th, rt, th->core, task, 0);
     } else if (again) {
         if (state & SCHI_NEW) (void)schi_task_clear(task, SCHI_NEW);
         schi_push_back(th, th->core, task);
     } else if (!schi_task_idle(task, SCHI_WAIT_WAKE | SCHI_WAIT_CANCEL)) {
         schi_push_back(th, th->core, task);
     }
+}
+
+/* Run one task on this stack, which has no other frame. */
+static inline void schi_run(schi_thread *th, sch_task *task) {
+    sch_runtime *rt = th->rt;
+    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel and wake */
+    if (SCHI_UNLIKELY(state & SCHI_CANCELLED) &&
+        ((state & SCHI_NEW) || ((state & SCHI_POLL) && schi_is_closing(rt)))) {
+        schi_task_end(th, task, SCHI_DROPPED);
+        return;
+    }
+    schi_set_current(th, task);
+    th->budget = SCH_BUDGET;
+    if (SCHI_UNLIKELY(rt->config.hooks.on_task_poll_start != NULL)) {
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
+    }
+    if (state & SCHI_POLL) {
+        schi_run_poll(th, task, state);
+        return;
+    }
+    task->fn.run(task->arg);
+    th = schi_self(); /* it may have waited and come back elsewhere */
+    if (SCHI_UNLIKELY(rt->config.hooks.on_task_poll_end != NULL)) {
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
+    }
+    schi_set_current(th, NULL);
+    SCHI_USAGE(th->stack->frame.shields == 0);
+    th->stack->frame.shields = 0;
+    schi_task_end_at(th, rt, th->core, task, 0);
 }
 
 /* What a pooled stack runs. It keeps nothing in locals across a task but the stack itself: the
@@ -4068,15 +4170,18 @@ static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
     if (mean == 0) mean = 1;
     core->mean_poll_ns = mean;
     schi_store_rlx(&core->m.mean_poll_ns, mean); /* rlx: a statistic */
-    schi_store_rlx(&core->wake_len,
-                   (uint32_t)((SCH_WAKE_COST_NS + mean - 1) / mean)); /* rlx: a hint */
+    if (!core->alone) { /* rlx: a hint */
+        schi_store_rlx(&core->wake_len, (uint32_t)((SCH_WAKE_COST_NS + mean - 1) / mean));
+    }
     interval = core->rt->config.global_queue_interval;
     if (interval == 0) {
         interval = 200 * SCH_MICROSECOND / mean;
         interval = interval < 2 ? 2 : interval > 127 ? 127 : interval;
     }
     core->inject_interval = (unsigned)interval;
+    schi_core_settle(core);
     if (core->inject_left > core->inject_interval) core->inject_left = core->inject_interval;
+    schi_core_settle(core);
 }
 
 /* Every event_interval ticks, and when shutdown has begun. At home. */
@@ -4084,6 +4189,7 @@ static void schi_core_maintain(schi_thread *th) {
     schi_core *core = th->core;
     SCHI_INDEX len = schi_runq_len(&core->q);
     core->ticks_left = th->rt->config.event_interval;
+    schi_core_settle(core);
     schi_count(&core->m.maintenances, 1);
     if (SCHI_UNLIKELY(schi_is_closing(th->rt)) && !core->closed) schi_core_close(th);
     if (core->num_stacks > SCH_STACK_CACHE) {
@@ -4184,12 +4290,12 @@ static bool schi_look_at_injector(sch_runtime *rt) {
 }
 
 /* The standby has been rung: what has waited since the last look although a core is free? */
-static void schi_standby_look(schi_thread *th, bool rang) {
+static void schi_standby_look(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_idle *d = &rt->idle;
     bool late = false;
     if (schi_load_seq(&rt->signalled) && schi_xchg_seq(&rt->signalled, 0u)) schi_notify(th, rt);
-    if (!rang || rt->config.no_standby) return;
+    if (rt->config.no_standby || rt->num_cores == 1) return;
     schi_count_shared(&rt->looks_done, 1);
     schi_lock(&d->lock); /* the looks belong to the place */
     if (!th->sleeper.listed) goto out;
@@ -4230,6 +4336,7 @@ static schi_core *schi_lie_down(schi_thread *th, bool *searching,
     schi_idle *d = &rt->idle;
     schi_core *core = th->core, *other = NULL;
     if (core) {
+        SCHI_ASSERT(!core->next && schi_core_is_empty(core)); /* J2 */
         schi_count(&core->m.parks, 1);
         schi_count(&core->m.park_unparks, 1);
         if (core->park_polls == schi_counted(&core->m.polls)) schi_count(&core->m.noops, 1);
@@ -4283,7 +4390,10 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
     sch_task *place = NULL;
     uint64_t deadline = until ? until->deadline : UINT64_MAX;
     bool searching = false, over = false, given;
+    core = th->core;
+    th->core = NULL; /* what the hook queues goes to the injector, which is looked at below */
     schi_hook_thread(th, rt->config.hooks.on_thread_park);
+    th->core = core;
     schi_lock(&d->lock);
     core = schi_lie_down(th, &searching, &place);
     if (!core && schi_is_over(rt, until)) {
@@ -4316,6 +4426,9 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
         } else if (!me->in_place && !d->standby) { /* the standby left: move up */
             (void)schi_idle_unlist(d, me);
             schi_idle_list(d, me);
+            if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d)) {
+                schi_standby_arm(rt);
+            }
         } else if (!woken && !me->in_place && th->kind == SCHI_WORKER &&
                    schi_now_ns() >= deadline &&
                    rt->num_workers > rt->num_cores + rt->num_reserved) { /* a spare, long unused */
@@ -4325,7 +4438,7 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
         }
         if (up) schi_unpark(&up->parker, NULL); /* under the lock: it cannot leave meanwhile */
         schi_unlock(&d->lock);
-        if (!core && !over && me->in_place) schi_standby_look(th, !woken);
+        if (!core && !over && me->in_place) schi_standby_look(th);
     }
     schi_hook_thread(th, rt->config.hooks.on_thread_unpark);
     if (over) return false;
@@ -4359,9 +4472,13 @@ static bool schi_turn(schi_thread *th) {
     schi_core *core = th->core;
     sch_task *task = core->next;
     uint64_t start;
-    if (core->ticks_left == 0 || (schi_is_closing(th->rt) && !core->closed)) schi_core_maintain(th);
     core->next = NULL;
-    if (!task) task = schi_next(th, core);
+    do {
+        if (core->ticks_left == 0 || (schi_is_closing(th->rt) && !core->closed)) {
+            schi_core_maintain(th);
+        }
+        if (!task) task = schi_next(th, core);
+    } while (!task && core->ticks_left == 0); /* not empty-handed, but because maintenance was due */
     if (!task) task = schi_search(th);
     if (!task) return false;
     if (th->searching) schi_stop_search(th);
@@ -4892,6 +5009,8 @@ static schi_core *schi_core_new(sch_runtime *rt, unsigned index) {
     core->inject_interval =
         rt->config.global_queue_interval ? rt->config.global_queue_interval : 61;
     core->inject_left = core->inject_interval;
+    core->countdown = 1;
+    schi_core_settle(core);
     core->mean_poll_ns = SCH_WAKE_COST_NS; /* until it is known, a task is worth a wake */
     schi_store_rlx(&core->wake_len, 1u);   /* rlx: published with the runtime */
     schi_rng_init(&core->rng,
@@ -5010,6 +5129,10 @@ static int schi_runtime_start(sch_runtime *rt) {
     schi_store_seq(&rt->live, SCHI_NOT_IN * ((int64_t)n + 1));
     if (n == 0) return error;
     schi_idle_set_cores(&rt->idle, n);
+    if (n == 1) {
+        rt->cores[0]->alone = true;
+        schi_store_rlx(&rt->cores[0]->wake_len, UINT32_MAX); /* rlx: published by start */
+    }
     schi_event_set(&rt->start);
     if (rt->config.flavor == SCH_MULTI_THREAD) schi_event_wait(&rt->started, UINT64_MAX);
     return 0;
@@ -5199,53 +5322,60 @@ static bool schi_desc_is_good(const sch_spawn_desc *desc) {
 static SCHI_NOINLINE int schi_spawn_failed(schi_thread *th, const sch_spawn_desc *desc, void *arg,
                                            int error) {
     if (desc && desc->drop) {
-        if (th) th->no_wait++;
+        schi_thread spare, *me = schi_no_wait_begin(th, &spare, NULL);
         desc->drop(arg);
-        if (th) th->no_wait--;
+        schi_no_wait_end(me, &spare);
     }
     return error;
 }
 
+/* Have a new blocking job run. 0, or a positive errno: it has been dropped. */
+static SCHI_NOINLINE int schi_spawn_job(schi_thread *th, sch_runtime *rt, schi_core *core, sch_task *task) {
+    int error;
+    if (core) schi_count(&core->m.jobs, 1);
+    error = schi_pool_submit(th, rt, task);
+    if (error) {
+        schi_task_release(core, task); /* the handle */
+        schi_task_end(th, task, SCHI_DROPPED);
+    }
+    return -error;
+}
+
 /* Spawn a task of any kind. 0 with the task in *out, or a positive errno. */
-static inline int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, SCHI_STATE kind,
-                             sch_fn run, sch_poll_fn poll, void *arg, size_t size, bool handle,
-                             sch_task **out) {
+static SCHI_INLINE int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, SCHI_STATE kind,
+                                  sch_fn run, sch_poll_fn poll, void *arg, size_t size, bool handle,
+                                  sch_task **out) {
     schi_thread *th = schi_self();
+    schi_core *core = th ? th->core : NULL;
     sch_task *task;
-    int error = 0;
+    int error = EINVAL;
     if (!rt && th) rt = th->rt;
     if (SCHI_UNLIKELY(!schi_is_runtime(rt) || (!run && !poll) || !schi_desc_is_good(desc) ||
                       size > SCH_TASK_STATE_MAX)) {
         return schi_spawn_failed(th, desc, arg, EINVAL);
     }
-    task = schi_task_new(th, rt, size, &error);
+    if (SCHI_UNLIKELY(core && core->rt != rt)) core = NULL;
+    task = schi_task_new(rt, core, size, &error);
     if (SCHI_UNLIKELY(!task)) return schi_spawn_failed(th, desc, arg, error);
+    task->stack = NULL;
+    task->desc = desc;
     if (kind & SCHI_POLL) {
         task->fn.poll = poll;
-        task->arg = NULL;
         if (size && arg) memcpy(schi_task_state(task), arg, size);
         if (size && !arg) memset(schi_task_state(task), 0, size);
     } else {
         task->fn.run = run;
         task->arg = arg;
     }
-    task->desc = desc;
     /* rel: pairs with acq in schi_task_try_retain; a walker sees the task whole. */
     schi_store_rel(&task->state, SCHI_SCHEDULED | SCHI_NEW | kind | SCHI_REF * (handle ? 2u : 1u));
     *out = task;
-    if (rt->config.hooks.on_task_spawn)
+    if (SCHI_UNLIKELY(rt->config.hooks.on_task_spawn != NULL)) {
         schi_hook_task(th, rt, rt->config.hooks.on_task_spawn, task);
-    if (SCHI_UNLIKELY(kind & SCHI_JOB)) {
-        error = schi_pool_submit(th, rt, task);
-        if (error) {
-            if (handle) schi_task_release(th ? th->core : NULL, task);
-            schi_task_end(th, task, SCHI_DROPPED);
-            *out = NULL;
-            return -error;
-        }
-    } else if (SCHI_LIKELY(th && th->core && th->core->rt == rt)) {
-        schi_count(&th->core->m.local_schedules, 1);
-        schi_push_back(th, th->core, task);
+    }
+    if (kind & SCHI_JOB) return schi_spawn_job(th, rt, core, task);
+    if (SCHI_LIKELY(core != NULL)) {
+        schi_push_back(th, core, task);
     } else {
         schi_count_shared(&rt->remote_schedules, 1);
         schi_push_inject(th, rt, task);
@@ -5254,7 +5384,7 @@ static inline int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, SCHI_S
 }
 
 /* The same with a handle: NULL and errno. */
-static inline sch_task *schi_spawn_handle(sch_runtime *rt, const sch_spawn_desc *desc,
+static SCHI_INLINE sch_task *schi_spawn_handle(sch_runtime *rt, const sch_spawn_desc *desc,
                                           SCHI_STATE kind, sch_fn run, sch_poll_fn poll, void *arg,
                                           size_t size) {
     sch_task *task = NULL;
@@ -5319,33 +5449,42 @@ SCH_API const char *sch_task_name(const sch_task *task) {
     return task && task->desc && task->desc->name ? task->desc->name : "";
 }
 
-/* The joined task has ended: what is the result? Drops the handle. */
-static int schi_join_result(schi_thread *th, sch_task *task) {
-    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with complete */
-    schi_task_release(th ? th->core : NULL, task);
+static int schi_join_reason(SCHI_STATE state) {
     if (state & SCHI_NO_STACK) return -ENOMEM;
     return state & (SCHI_DROPPED | SCHI_TOLD) ? -ECANCELED : 0;
 }
 
+/* Join a task that had not ended a moment ago. */
+static SCHI_NOINLINE int schi_join_wait(schi_thread *th, sch_task *task) {
+    SCHI_STATE state;
+    int result = schi_may_wait(th);
+    if (th && schi_current(th) == task) return -EDEADLK;
+    if (result) return result;
+    result = schi_task_join(task, &state);
+    if (result < 0) return result;
+    if (result == SCHI_JOIN_CLAIMED) {
+        result = schi_in_task(th) ? schi_join_as_task(th, task) : schi_join_as_thread(th, task);
+        if (result) return result;
+        th = schi_self();
+        state = schi_load_acq(&task->state); /* acq: pairs with complete */
+        schi_task_release(th ? th->core : NULL, task);
+    } else if (schi_task_refs(state) == 1) {
+        schi_heap_free(th ? th->core : NULL, task);
+    }
+    return schi_join_reason(state);
+}
+
 SCH_API int sch_join(sch_task *task) {
     schi_thread *th = schi_self();
-    SCHI_STATE before = 0;
-    int error;
+    SCHI_STATE state;
+    int result;
     if (!task) return -EINVAL;
-    if (th && schi_current(th) == task) return -EDEADLK;
-    error = schi_may_wait(th);
-    if (error && !sch_is_done(task)) return error;
-    error = schi_task_join(task, &before);
-    if (error < 0) return error;
-    if (error == SCHI_JOIN_DONE) { /* the handle's reference went with it */
-        if (schi_task_refs(before) == 1) schi_heap_free(th ? th->core : NULL, task);
-        schi_use_budget(th);
-        if (before & SCHI_NO_STACK) return -ENOMEM;
-        return before & (SCHI_DROPPED | SCHI_TOLD) ? -ECANCELED : 0;
-    }
-    error = schi_in_task(th) ? schi_join_as_task(th, task) : schi_join_as_thread(th, task);
-    if (error) return error;
-    return schi_join_result(schi_self(), task);
+    if (SCHI_UNLIKELY(!sch_is_done(task))) return schi_join_wait(th, task);
+    result = schi_task_join(task, &state);
+    if (SCHI_UNLIKELY(result < 0)) return result;
+    if (schi_task_refs(state) == 1) schi_heap_free(th ? th->core : NULL, task);
+    schi_use_budget(th);
+    return schi_join_reason(state);
 }
 
 SCH_API void sch_detach(sch_task *task) { sch_release(task); }
@@ -5543,7 +5682,8 @@ SCH_API int sch_worker_metrics(const sch_runtime *rt, unsigned worker,
     out->poll_count = schi_counted(&m->polls);
     out->lifo_poll_count = schi_counted(&m->lifo_polls);
     out->lifo_capped_count = schi_counted(&m->lifo_capped);
-    out->local_schedule_count = schi_counted(&m->local_schedules);
+    out->local_schedule_count = /* every task spawned here but a job is queued here */
+        schi_counted(&m->local_schedules) + schi_counted(&m->spawned) - schi_counted(&m->jobs);
     out->overflow_count = schi_counted(&m->overflows);
     out->steal_operations = schi_counted(&m->steal_operations);
     out->steal_count = schi_counted(&m->steals);
