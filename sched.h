@@ -77,6 +77,7 @@
  *   SCH_LIFO_CAP          3          polls in a row from the LIFO slot
  *   SCH_BUDGET            128        waits that did not have to wait before a task yields by itself
  *   SCH_WAKE_COST_NS      8000       cost of waking a thread; work worth less wakes nobody
+ *   SCH_MOVE_COST_NS      150        cost of moving a task to another core; shorter ones stay
  *   SCH_SPIN_ROUNDS       4          rounds of searching before a worker parks
  *   SCH_EVENT_INTERVAL    61         default of config.event_interval
  *   SCH_MAX_BLOCKING      512        default of config.max_blocking_threads
@@ -84,7 +85,7 @@
  *   SCH_STANDBY_NS        5 ms       default of config.standby_period_ns
  *   SCH_THREAD_STACK_SIZE 1 MiB      default of config.thread_stack_size
  *   SCH_SLAB_SIZE         65536      bytes that task memory grows by; a power of two
- *   SCH_STACK_CACHE       16         free stacks that a core keeps
+ *   SCH_STACK_CACHE       64         free stacks that a core keeps, and that keep their pages
  *   SCH_VALGRIND          -          tell valgrind of task stacks (needs its header)
  *   SCH_NO_ASM            -          switch stacks by ucontext instead of assembly
  *   SCH_NO_SYSTEM_SCHED   -          do not pass on to the system's <sched.h>
@@ -664,6 +665,9 @@ SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt);
 #ifndef SCH_WAKE_COST_NS
 #define SCH_WAKE_COST_NS 8000
 #endif
+#ifndef SCH_MOVE_COST_NS
+#define SCH_MOVE_COST_NS 150
+#endif
 #ifndef SCH_SPIN_ROUNDS
 #define SCH_SPIN_ROUNDS 4
 #endif
@@ -683,7 +687,7 @@ SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt);
 #define SCH_SLAB_SIZE 65536
 #endif
 #ifndef SCH_STACK_CACHE
-#define SCH_STACK_CACHE 16 /* free stacks that a core keeps before it gives half of them back */
+#define SCH_STACK_CACHE 64 /* free stacks that a core keeps before it gives half of them back */
 #endif
 #ifndef SCH_THREAD_STACK_SIZE
 #define SCH_THREAD_STACK_SIZE (1024u * 1024u)
@@ -2769,7 +2773,8 @@ static inline void schi_ctx_landed(schi_ctx *self, schi_ctx *before) {
 /* Stacks.
  *   State       A stack is a slice of a mapping; its record stands at its upper end, so that one
  *               touched page holds the record and the first frames. Below the lower end: a guard.
- *               clean: never used or given back to the system.  Each core caches some of its own.
+ *               clean: never used or given back to the system; dirty: it still has its pages, and
+ *               is taken first.  Each core caches some of its own.
  *   Who         pool: under its lock.  A stack: the core that caches it, or the task or loop on it.
  *   Invariant   A stack in a cache or the pool holds no live frame.
  */
@@ -2804,6 +2809,8 @@ typedef struct schi_stack_chunk {
 
 typedef struct schi_stack_pool {
     schi_mutex lock;
+    schi_stack *dirty;         /* under lock: used, all their pages are still there                 */
+    schi_counter num_dirty;    /* under lock, read by any                                          */
     schi_stack *clean;         /* under lock */
     schi_stack_chunk *chunks;  /* under lock */
     unsigned next_chunk;       /* under lock: stacks in the next mapping */
@@ -2919,7 +2926,11 @@ static bool schi_stack_pool_grow(schi_stack_pool *p) {
 static schi_stack *schi_stack_pool_get(schi_stack_pool *p) {
     schi_stack *s = NULL;
     schi_lock(&p->lock);
-    if (p->clean) {
+    if (p->dirty) {
+        s = p->dirty;
+        p->dirty = s->next;
+        schi_count(&p->num_dirty, (uint64_t)-1);
+    } else if (p->clean) {
         s = p->clean;
         p->clean = s->next;
     } else if ((p->chunks && p->chunks->unplaced > 0) || schi_stack_pool_grow(p)) {
@@ -2934,15 +2945,42 @@ static schi_stack *schi_stack_pool_get(schi_stack_pool *p) {
     return s;
 }
 
-/* Give a stack back, its pages but the last to the system. At home only. */
+/* Give a stack back. At home only. */
 static void schi_stack_pool_put(schi_stack_pool *p, schi_stack *s) {
-    char *low = s->mapping + p->page, *high = (char *)((uintptr_t)s / p->page * p->page);
-    if (high > low) schi_discard_pages(low, (size_t)(high - low));
     schi_lock(&p->lock);
-    s->next = p->clean;
-    p->clean = s;
+    s->next = p->dirty;
+    p->dirty = s;
+    schi_count(&p->num_dirty, 1);
     schi_count(&p->num_free, 1);
     schi_unlock(&p->lock);
+}
+
+/* Give the pages of some unused stacks, all but each one's last, back to the system; `keep` stacks stay
+ * as they are. Returns whether there are more. At home only, with nothing better to do. */
+static bool schi_stack_pool_trim(schi_stack_pool *p, uint64_t keep) {
+    schi_stack *list = NULL, *s;
+    if (schi_counted(&p->num_dirty) <= keep) return false;
+    schi_lock(&p->lock);
+    for (int i = 0; i < 32 && schi_counted(&p->num_dirty) > keep; i++) {
+        s = p->dirty;
+        p->dirty = s->next;
+        s->next = list;
+        list = s;
+        schi_count(&p->num_dirty, (uint64_t)-1);
+        schi_count(&p->num_free, (uint64_t)-1);
+    }
+    schi_unlock(&p->lock);
+    while ((s = list) != NULL) {
+        char *low = s->mapping + p->page, *high = (char *)((uintptr_t)s / p->page * p->page);
+        list = s->next;
+        if (high > low) schi_discard_pages(low, (size_t)(high - low));
+        schi_lock(&p->lock);
+        s->next = p->clean;
+        p->clean = s;
+        schi_count(&p->num_free, 1);
+        schi_unlock(&p->lock);
+    }
+    return schi_counted(&p->num_dirty) > keep;
 }
 
 /* A stack of its own size; NULL: out of memory. At home only. */
@@ -2965,6 +3003,7 @@ static void schi_stack_own_free(schi_stack_pool *p, schi_stack *s) {
 
 /* The runtime ends; every stack is back. */
 static void schi_stack_pool_drop(schi_stack_pool *p) {
+    for (schi_stack *s = p->dirty; s; s = s->next) schi_stack_retire(s, p->page);
     for (schi_stack *s = p->clean; s; s = s->next) schi_stack_retire(s, p->page);
     for (schi_stack_chunk *chunk = p->chunks, *next; chunk; chunk = next) {
         next = chunk->next;
@@ -4170,8 +4209,10 @@ static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
     if (mean == 0) mean = 1;
     core->mean_poll_ns = mean;
     schi_store_rlx(&core->m.mean_poll_ns, mean); /* rlx: a statistic */
-    if (!core->alone) { /* rlx: a hint */
-        schi_store_rlx(&core->wake_len, (uint32_t)((SCH_WAKE_COST_NS + mean - 1) / mean));
+    if (!core->alone) {
+        uint32_t len = mean < SCH_MOVE_COST_NS ? UINT32_MAX
+                                               : (uint32_t)((SCH_WAKE_COST_NS + mean - 1) / mean);
+        schi_store_rlx(&core->wake_len, len); /* rlx: a hint */
     }
     interval = core->rt->config.global_queue_interval;
     if (interval == 0) {
@@ -4500,7 +4541,9 @@ static void schi_home(schi_thread *th, schi_waiter *until) {
             schi_unlock(&th->rt->idle.lock);
             if (over) break;
         }
-        if (!schi_turn(th) && !schi_sleep(th, until)) break;
+        if (schi_turn(th)) continue;
+        if (schi_stack_pool_trim(&th->rt->stacks, SCH_STACK_CACHE)) continue; /* and look again */
+        if (!schi_sleep(th, until)) break;
     }
     schi_core_give_up(th);
 }
@@ -4690,55 +4733,70 @@ static void *schi_blocking_main(void *thread) {
     return NULL;
 }
 
+/* Give a job to an idle thread. Under the lock; returns it, to be unparked. NULL: none is idle. */
+static schi_thread *schi_pool_give(schi_pool *p, sch_task *task) {
+    schi_thread *th = p->idle;
+    if (!th) return NULL;
+    schi_pool_unlist(p, th);
+    th->job = task;
+    return th;
+}
+
+/* No thread could be made for this job. True: another will run it after all. *stranded: jobs of those
+ * who relied on us, and whom nobody comes for. */
+static bool schi_pool_refused(schi_pool *p, sch_task *task, schi_node **stranded) {
+    schi_thread *th;
+    bool queued = false;
+    schi_lock(&p->lock);
+    p->starting--;
+    p->live--;
+    schi_count(&p->threads, (uint64_t)-1);
+    th = schi_pool_give(p, task); /* one may have become idle meanwhile */
+    if (!th && p->live > p->starting) { /* somebody who was really made will come for it */
+        schi_pool_enqueue(p, task);
+        queued = true;
+    } else if (!th && p->starting == 0) {
+        *stranded = p->first;
+        p->first = NULL;
+        schi_count(&p->queued, 0 - schi_counted(&p->queued));
+    }
+    schi_unlock(&p->lock);
+    if (th) schi_unpark(&th->sleeper.parker, NULL);
+    return th || queued;
+}
+
 /* Have a job run. 0; -EAGAIN: there is no thread and none can be made, the job is still ours. */
 static int schi_pool_submit(schi_thread *self, sch_runtime *rt, sch_task *task) {
     schi_pool *p = &rt->pool;
     schi_thread *th;
     schi_node *stranded = NULL;
-    bool queued;
+    bool make = false;
     schi_lock(&p->lock);
-    th = p->idle;
-    if (th) {
-        schi_pool_unlist(p, th);
-        th->job = task;
-        schi_unlock(&p->lock);
-        schi_unpark(&th->sleeper.parker, NULL);
-        return 0;
+    th = schi_pool_give(p, task);
+    if (!th && schi_counted(&p->threads) >= p->max) {
+        schi_pool_enqueue(p, task); /* whoever is being made comes for it, or schi_pool_refused */
+    } else if (!th) {
+        make = true;
+        schi_count(&p->threads, 1);
+        p->live++; /* before it can end; taken back if it cannot be made */
+        p->starting++;
     }
-    if (schi_counted(&p->threads) >= p->max && p->live > 0) {
-        schi_pool_enqueue(p, task);
-        schi_unlock(&p->lock);
-        return 0;
-    }
-    schi_count(&p->threads, 1);
-    p->live++; /* before it can end; taken back if it cannot be made */
-    p->starting++;
     schi_unlock(&p->lock);
+    if (th) schi_unpark(&th->sleeper.parker, NULL);
+    if (!make) return 0;
     if (schi_thread_new(rt, SCHI_BLOCKING, task, schi_blocking_main) == 0) {
         schi_lock(&p->lock);
         p->starting--;
         schi_unlock(&p->lock);
         return 0;
     }
-    schi_lock(&p->lock);
-    p->starting--;
-    p->live--;
-    schi_count(&p->threads, (uint64_t)-1);
-    queued = p->live > p->starting; /* somebody who was really made will come for it */
-    if (queued) {
-        schi_pool_enqueue(p, task);
-    } else if (p->starting == 0) { /* others relied on us: nobody comes for theirs either */
-        stranded = p->first;
-        p->first = NULL;
-        schi_count(&p->queued, 0 - schi_counted(&p->queued));
-    }
-    schi_unlock(&p->lock);
+    if (schi_pool_refused(p, task, &stranded)) return 0;
     while (stranded) {
         schi_node *next = schi_rd(&stranded->next);
         schi_task_end(self, schi_task_of(stranded), SCHI_DROPPED | SCHI_NO_STACK);
         stranded = next;
     }
-    return queued ? 0 : -EAGAIN;
+    return -EAGAIN;
 }
 
 /* No task lives: everybody goes. */

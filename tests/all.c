@@ -10,3 +10,4 @@
 
 #include "test.h"
 #include "unit/mix.c"
+#include "unit/many.c"
