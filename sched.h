@@ -233,8 +233,8 @@ typedef struct sch_allocator {
     void *user;
 } sch_allocator;
 
-/* Callbacks, each may be NULL. They must not wait (-EPERM) and must not free the runtime; spawning, waking and
- * cancelling are allowed. Start/stop and park/unpark are always balanced.
+/* Callbacks, each may be NULL. They must not wait (-EPERM) and must not free the runtime; spawning,
+ * waking and cancelling are allowed. Start/stop and park/unpark are always balanced.
  *   thread   a number that no other thread of this runtime has at the same time.
  */
 typedef struct sch_hooks {
@@ -631,6 +631,9 @@ SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt);
 #else
 #define SCHI_UCONTEXT 1
 #include <ucontext.h>
+#if defined(__linux__) && !defined(__GLIBC__) && !defined(__UCLIBC__)
+#error "this libc has no swapcontext: sched.h needs x86-64 or AArch64 here, without SCH_NO_ASM"
+#endif
 #endif
 
 #ifndef SCH_DEBUG
@@ -895,16 +898,35 @@ static uint64_t schi_entropy(void) {
     return schi_now_ns() ^ (uint64_t)(uintptr_t)&value;
 }
 
-/* Default memory: size and align as in sch_allocator. */
+/* Default memory: size and align as in sch_allocator. Slabs, which are aligned to their size, are
+ * mapped: libc would spend up to as much again on their alignment. */
+#define SCHI_ALIGN_MAPPED 16384u
+
+static void *schi_map_aligned(size_t size, size_t align) {
+    char *memory = (char *)mmap(NULL, size + align, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | SCHI_MAP_ANON | SCHI_MAP_NORESERVE, -1, 0);
+    size_t before;
+    if (memory == MAP_FAILED) return NULL;
+    before = (align - ((uintptr_t)memory & (align - 1))) & (align - 1);
+    if (before > 0) munmap(memory, before);
+    if (align > before) munmap(memory + before + size, align - before);
+    return memory + before;
+}
+
 static void *schi_libc_alloc(size_t size, size_t align, void *user) {
     (void)user;
     if (align <= sizeof(void *) * 2) return malloc(size);
+    if (align >= SCHI_ALIGN_MAPPED) return schi_map_aligned(size, align);
     return aligned_alloc(align, (size + align - 1) & ~(align - 1));
 }
 
 static void schi_libc_free(void *memory, size_t size, size_t align, void *user) {
-    (void)size, (void)align, (void)user;
-    free(memory);
+    (void)user;
+    if (align >= SCHI_ALIGN_MAPPED) {
+        munmap(memory, size);
+    } else {
+        free(memory);
+    }
 }
 
 static size_t schi_page_size(void) {
@@ -1673,7 +1695,8 @@ static schi_node *schi_runq_pop_alone(schi_runq *q) {
     SCHI_INDEX real = schi_runq_real_of(schi_load_rlx(&q->head)); /* rlx: only we write it */
     SCHI_INDEX after = (SCHI_INDEX)(real + 1);
     if (real == schi_load_rlx(&q->tail)) return NULL; /* rlx: only we write it */
-    schi_store_rel(&q->head, schi_runq_head(after, after)); /* rel: readers of len see no older tail */
+    schi_store_rel(&q->head,
+                   schi_runq_head(after, after)); /* rel: readers of len see no older tail */
     return schi_rd(&q->slots[real & SCHI_RUNQ_MASK]);
 }
 
@@ -2788,12 +2811,13 @@ typedef struct schi_frame { /* what a context that may wait keeps apart from its
 typedef struct schi_stack { /* what a switch touches comes first, in one line                     */
     schi_ctx ctx;
     schi_frame frame;
-    int guard;               /* kind of guard; 0: a canary                                         */
-    bool ready;              /* guard and fiber are made                                           */
-    struct schi_stack *next; /* cache or pool                                                      */
-    char *mapping;           /* lower end, guard included                                          */
-    size_t size;             /* bytes of the slice, guard and record included                      */
-    size_t mapped;           /* own mapping of this size (a task's own stack size); 0: slice       */
+    int guard;  /* kind of guard; 0: a canary                                         */
+    bool ready; /* guard and fiber are made                                           */
+    struct schi_stack
+        *next;     /* cache or pool                                                      */
+    char *mapping; /* lower end, guard included                                          */
+    size_t size;   /* bytes of the slice, guard and record included                      */
+    size_t mapped; /* own mapping of this size (a task's own stack size); 0: slice       */
 #ifdef SCH_VALGRIND
     unsigned valgrind_id;
 #endif
@@ -2809,8 +2833,8 @@ typedef struct schi_stack_chunk {
 
 typedef struct schi_stack_pool {
     schi_mutex lock;
-    schi_stack *dirty;         /* under lock: used, all their pages are still there                 */
-    schi_counter num_dirty;    /* under lock, read by any                                          */
+    schi_stack *dirty;      /* under lock: used, all their pages are still there                 */
+    schi_counter num_dirty; /* under lock, read by any                                          */
     schi_stack *clean;         /* under lock */
     schi_stack_chunk *chunks;  /* under lock */
     unsigned next_chunk;       /* under lock: stacks in the next mapping */
@@ -2847,8 +2871,9 @@ static void schi_stack_unmap(const sch_allocator *a, void *memory, size_t size, 
     }
 }
 
-/* The record at the upper end of a slice; touches its last page. Slices lie a multiple of the page size
- * apart: without `color` the hot lines of all stacks would fall into the same few sets of the cache. */
+/* The record at the upper end of a slice; touches its last page. Slices lie a multiple of the page
+ * size apart: without `color` the hot lines of all stacks would fall into the same few sets of the
+ * cache. */
 static schi_stack *schi_stack_place(char *memory, size_t size, size_t mapped) {
     size_t color = (uintptr_t)memory / size % 16 * 128;
     schi_stack *s =
@@ -2955,8 +2980,8 @@ static void schi_stack_pool_put(schi_stack_pool *p, schi_stack *s) {
     schi_unlock(&p->lock);
 }
 
-/* Give the pages of some unused stacks, all but each one's last, back to the system; `keep` stacks stay
- * as they are. Returns whether there are more. At home only, with nothing better to do. */
+/* Give the pages of some unused stacks, all but each one's last, back to the system; `keep` stacks
+ * stay as they are. Returns whether there are more. At home only, with nothing better to do. */
 static bool schi_stack_pool_trim(schi_stack_pool *p, uint64_t keep) {
     schi_stack *list = NULL, *s;
     if (schi_counted(&p->num_dirty) <= keep) return false;
@@ -3046,7 +3071,8 @@ static void schi_stack_fresh(schi_stack *s) {
 typedef struct schi_core_metrics {
     schi_counter thread, polls, lifo_polls, lifo_capped, local_schedules, overflows,
         steal_operations, steals, lifo_steals, injected, parks, park_unparks, noops, lends,
-        lends_taken, handoffs, wakes, forced_yields, maintenances, spawned, jobs, ended, cancelled, busy_ns, mean_poll_ns;
+        lends_taken, handoffs, wakes, forced_yields, maintenances, spawned, jobs, ended, cancelled,
+        busy_ns, mean_poll_ns;
 } schi_core_metrics;
 
 /*==================================================================================================
@@ -3058,8 +3084,8 @@ typedef struct schi_core {
     sch_runtime *rt;          /* fixed */
     unsigned index;           /* fixed */
     /* The rest belongs to whoever holds the core. */
-    unsigned countdown;       /* 1 more than the polls until one of the two below is due            */
-    unsigned counted_from;    /* the same polls when both were last brought up to date              */
+    unsigned countdown;    /* 1 more than the polls until one of the two below is due            */
+    unsigned counted_from; /* the same polls when both were last brought up to date              */
     unsigned ticks_left;      /* until maintenance */
     unsigned inject_left;     /* until a look at the injector */
     unsigned inject_interval;
@@ -3072,7 +3098,7 @@ typedef struct schi_core {
     uint64_t batch_start_polls;
     uint64_t park_polls;      /* polls at the last park */
     uint64_t mean_poll_ns;
-    bool alone;               /* fixed after start: the only core, nobody steals or is woken       */
+    bool alone; /* fixed after start: the only core, nobody steals or is woken       */
     bool closed;              /* shutdown has come to this core */
     schi_rng rng;
     SCHI_ATOMIC(schi_heap *) heaps[SCHI_HEAP_CLASSES]; /* walkers read */
@@ -3225,8 +3251,8 @@ static void schi_hook_thread(schi_thread *th, void (*hook)(void *, unsigned)) {
     th->no_wait--;
 }
 
-/* Hooks and drop functions must not wait: no_wait of the thread's record says so to what they call. A
- * plain thread gets a record for the time. */
+/* Hooks and drop functions must not wait: no_wait of the thread's record says so to what they call.
+ * A plain thread gets a record for the time. */
 static schi_thread *schi_no_wait_begin(schi_thread *th, schi_thread *spare, sch_runtime *rt) {
     if (!th) {
         memset(spare, 0, sizeof *spare);
@@ -3463,7 +3489,7 @@ static SCHI_NOINLINE void schi_task_grant_joiner(schi_thread *th, schi_core *cor
     schi_task_release(core, task);
 }
 
-/* Count the end of a task that has no core. Returns whether shutdown has closed the shared heaps. */
+/* Count the end of a task that has no core. Has shutdown closed the shared heaps? */
 static SCHI_NOINLINE bool schi_count_shared_end(sch_runtime *rt, bool cancelled) {
     bool closed;
     schi_lock(&rt->shared_lock);
@@ -3475,11 +3501,12 @@ static SCHI_NOINLINE bool schi_count_shared_end(sch_runtime *rt, bool cancelled)
 }
 
 /* A task has ended, or never ran (how: DROPPED, NO_STACK). core: ours, NULL without one. */
-static inline void schi_task_end_at(schi_thread *th, sch_runtime *rt, schi_core *core, sch_task *task,
-                                    SCHI_STATE how) {
+static inline void schi_task_end_at(schi_thread *th, sch_runtime *rt, schi_core *core,
+                                    sch_task *task, SCHI_STATE how) {
     SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: TOLD is ours */
     bool cancelled = (how & SCHI_DROPPED) || (old & SCHI_TOLD), closed;
-    if (SCHI_UNLIKELY(task->desc || rt->config.hooks.on_task_terminate)) schi_task_drop(th, rt, task);
+    if (SCHI_UNLIKELY(task->desc || rt->config.hooks.on_task_terminate))
+        schi_task_drop(th, rt, task);
     if (SCHI_LIKELY(core != NULL)) {
         closed = core->closed;
         schi_count(&core->m.ended, 1);
@@ -3511,7 +3538,8 @@ static SCHI_NOINLINE schi_heap *schi_core_heap(schi_core *core, unsigned size_cl
 }
 
 /* A block from the shared heaps, for a caller without a core. */
-static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned size_class, int *error) {
+static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned size_class,
+                                                    int *error) {
     sch_task *task = NULL;
     schi_heap *heap;
     schi_lock(&rt->shared_lock);
@@ -3622,11 +3650,12 @@ static void schi_core_settle(schi_core *core) {
     unsigned polls = core->counted_from + 1 - core->countdown;
     core->ticks_left -= polls;
     core->inject_left -= polls;
-    core->counted_from = core->ticks_left < core->inject_left ? core->ticks_left : core->inject_left;
+    core->counted_from =
+        core->ticks_left < core->inject_left ? core->ticks_left : core->inject_left;
     core->countdown = core->counted_from + 1;
 }
 
-/* Something is due before this poll. true: maintenance, go home; *task: the injector had its turn. */
+/* Something is due before this poll. true: maintenance, go home; *task: one from the injector. */
 static SCHI_NOINLINE bool schi_core_due(schi_thread *th, schi_core *core, sch_task **task) {
     core->countdown = 1;
     schi_core_settle(core);
@@ -4519,7 +4548,8 @@ static bool schi_turn(schi_thread *th) {
             schi_core_maintain(th);
         }
         if (!task) task = schi_next(th, core);
-    } while (!task && core->ticks_left == 0); /* not empty-handed, but because maintenance was due */
+    } while (!task &&
+             core->ticks_left == 0); /* not empty-handed, but because maintenance was due */
     if (!task) task = schi_search(th);
     if (!task) return false;
     if (th->searching) schi_stop_search(th);
@@ -4742,8 +4772,8 @@ static schi_thread *schi_pool_give(schi_pool *p, sch_task *task) {
     return th;
 }
 
-/* No thread could be made for this job. True: another will run it after all. *stranded: jobs of those
- * who relied on us, and whom nobody comes for. */
+/* No thread could be made for this job. True: another will run it after all. *stranded: jobs of
+ * those who relied on us, and whom nobody comes for. */
 static bool schi_pool_refused(schi_pool *p, sch_task *task, schi_node **stranded) {
     schi_thread *th;
     bool queued = false;
@@ -5388,7 +5418,8 @@ static SCHI_NOINLINE int schi_spawn_failed(schi_thread *th, const sch_spawn_desc
 }
 
 /* Have a new blocking job run. 0, or a positive errno: it has been dropped. */
-static SCHI_NOINLINE int schi_spawn_job(schi_thread *th, sch_runtime *rt, schi_core *core, sch_task *task) {
+static SCHI_NOINLINE int schi_spawn_job(schi_thread *th, sch_runtime *rt, schi_core *core,
+                                        sch_task *task) {
     int error;
     if (core) schi_count(&core->m.jobs, 1);
     error = schi_pool_submit(th, rt, task);

@@ -13,7 +13,9 @@
  * One line is printed, `key=value` pairs that bench/run.sh reads:
  *   ns_per_op      median of the rounds' wall time per operation; min, max beside it
  *   cpu_ns_per_op  median of the process's CPU time per operation, all threads
- *   cpus           CPU time / wall time; a run with two workers and under 1.8 is not a result for 2
+ *   cpus           CPU time / wall time; with two workers and under 1.8 it is not a result for two.
+ *                  A thread on another CPU is charged a tick (up to 4 ms) late: in rounds shorter
+ *                  than 20 ms the two CPU figures wander
  *   rss_kib        peak resident memory of the process
  *   check          ok, or BAD: operations were lost or ran twice; the exit status is 1 then
  *

@@ -83,6 +83,7 @@ compile() {
 build_c() {
     if ! has "$cc"; then
         missing "C programs" "no C compiler '$cc'"
+        rm -f "$out"/*/*-c
         return
     fi
     if [ "$(cat "$out/flags.txt" 2>/dev/null)" != "$cc $cflags" ]; then

@@ -9,5 +9,14 @@
 #undef pthread_create
 
 #include "test.h"
+#include "unit/kit.c"
+#include "unit/os.c"
+#include "unit/runq.c"
+#include "unit/inject.c"
+#include "unit/idle.c"
+#include "unit/task.c"
+#include "unit/slab.c"
+#include "unit/stack.c"
+#include "unit/pool.c"
 #include "unit/mix.c"
 #include "unit/many.c"

@@ -1,0 +1,372 @@
+/* idle.c - [5.3] and [5.4]: the idle set, and the slot through which a core changes hands. */
+#include "support.h"
+
+static schi_idle *idle_new(unsigned num_cores) {
+    schi_idle *d = (schi_idle *)aligned_alloc(SCH_CACHELINE, sizeof *d);
+    if (!d || schi_idle_init(d)) abort();
+    schi_idle_set_cores(d, num_cores);
+    return d;
+}
+
+static void idle_free(schi_idle *d) {
+    schi_idle_drop(d);
+    free(d);
+}
+
+static void idle_expect_word(schi_idle *d, unsigned running, unsigned searching) {
+    uint32_t word = schi_idle_handshake(d);
+    EXPECT_EQ(schi_idle_running(word), running);
+    EXPECT_EQ(schi_idle_searching(word), searching);
+    schi_idle_check(d); /* J1 */
+}
+
+/* Cores -----------------------------------------------------------------------------------------*/
+
+/* Every core once, whatever the number: full and broken chunks of the bitmap. */
+TEST(idle_cores) {
+    const unsigned numbers[] = {1, 2, 63, 64, 65, 130, SCH_MAX_WORKERS};
+    for (unsigned k = 0; k < sizeof numbers / sizeof numbers[0]; k++) {
+        static unsigned taken[SCH_MAX_WORKERS];
+        bool held[SCH_MAX_WORKERS] = {false};
+        const unsigned n = numbers[k];
+        unsigned searching = 0, core;
+        schi_idle *d = idle_new(n);
+        idle_expect_word(d, 0, 0);
+        schi_lock(&d->lock);
+        for (unsigned i = 0; i < n; i++) {
+            bool search = test_random() & 1;
+            core = schi_idle_acquire(d, search);
+            if (!EXPECT(core < n && !held[core])) break;
+            held[core] = true, taken[i] = core, searching += search;
+            idle_expect_word(d, i + 1, searching);
+        }
+        EXPECT_EQ(schi_idle_acquire(d, true), SCHI_NO_CORE);
+        idle_expect_word(d, n, searching);
+        for (unsigned left = n; left > 0; left--) { /* back in any order */
+            unsigned i = (unsigned)(test_random() % left);
+            bool search = searching > 0;
+            schi_idle_release(d, taken[i], search);
+            searching -= search;
+            idle_expect_word(d, left - 1, searching);
+            core = schi_idle_acquire(d, false); /* what was given back can be had at once */
+            EXPECT_EQ(left == n ? core : taken[i], taken[i]);
+            schi_idle_release(d, core, false);
+            taken[i] = taken[left - 1];
+        }
+        schi_unlock(&d->lock);
+        idle_free(d);
+    }
+}
+
+TEST(idle_word) {
+    schi_idle *d = idle_new(2);
+    uint32_t before;
+    schi_lock(&d->lock);
+    EXPECT(schi_idle_may_wake(d, schi_idle_handshake(d))); /* idle cores */
+    EXPECT_EQ(schi_idle_acquire(d, true), 0);
+    EXPECT(!schi_idle_may_wake(d, schi_idle_handshake(d))); /* somebody searches */
+    (void)schi_or_seq(&d->word, SCHI_IDLE_ARMED);
+    EXPECT_EQ(schi_idle_acquire(d, true), 1);
+    EXPECT(!schi_idle_stop_search(d)); /* not the last one */
+    EXPECT(!schi_idle_may_wake(d, schi_idle_handshake(d)));
+    EXPECT(schi_idle_stop_search(d));
+    idle_expect_word(d, 2, 0);
+    EXPECT(!schi_idle_may_wake(d, schi_idle_handshake(d))); /* all run */
+    schi_idle_lend(d, 1);
+    EXPECT_EQ(schi_idle_num_lent(d), 1);
+    EXPECT(schi_idle_may_wake(d, schi_idle_handshake(d))); /* a lent core */
+    EXPECT(schi_idle_take_back(d, 1));
+    EXPECT(!schi_idle_take_back(d, 1));
+    EXPECT(!schi_idle_may_wake(d, schi_idle_handshake(d)));
+    schi_idle_release(d, 0, false);
+    EXPECT(schi_idle_may_wake(d, schi_idle_handshake(d)));
+    before = schi_load_seq(&d->word);
+    EXPECT(before & SCHI_IDLE_ARMED); /* no count runs over into it, and it into none */
+    EXPECT_EQ(schi_idle_handshake(d), before);
+    EXPECT_EQ(schi_load_seq(&d->word), before);
+    idle_expect_word(d, 1, 0);
+    schi_unlock(&d->lock);
+    idle_free(d);
+}
+
+/* At most half of the running cores begin to search, also when all try at once. */
+typedef struct idle_searchers {
+    schi_idle *d;
+    unsigned begun; /* atomic */
+} idle_searchers;
+
+static void idle_search(void *arg, unsigned me) {
+    idle_searchers *s = (idle_searchers *)arg;
+    (void)me;
+    for (int i = 0; i < 10; i++) {
+        if (schi_idle_try_search(s->d)) __atomic_fetch_add(&s->begun, 1u, __ATOMIC_RELAXED);
+    }
+}
+
+TEST(idle_half_search) {
+    for (unsigned running = 0; running <= 9; running++) {
+        idle_searchers s;
+        s.d = idle_new(9), s.begun = 0;
+        schi_lock(&s.d->lock);
+        for (unsigned i = 0; i < running; i++) (void)schi_idle_acquire(s.d, false);
+        schi_unlock(&s.d->lock);
+        crew_run(3, idle_search, &s);
+        EXPECT_EQ(s.begun, (running + 1) / 2);
+        idle_expect_word(s.d, running, (running + 1) / 2);
+        for (; s.begun > 0; s.begun--) EXPECT_EQ(schi_idle_stop_search(s.d), s.begun == 1);
+        EXPECT_EQ(schi_idle_try_search(s.d), running > 0);
+        idle_free(s.d);
+    }
+}
+
+/* Sleepers --------------------------------------------------------------------------------------*/
+
+TEST(idle_order) {
+    schi_idle *d = idle_new(4);
+    schi_sleeper s[5];
+    memset(s, 0, sizeof s);
+    schi_lock(&d->lock);
+    EXPECT(!schi_idle_has_sleeper(d));
+    EXPECT(schi_idle_choose(d) == NULL);
+    for (int i = 0; i < 5; i++) {
+        schi_idle_list(d, &s[i]);
+        EXPECT_EQ(s[i].in_place, i == 0); /* the first one has the standby's place */
+    }
+    EXPECT(schi_idle_unlist(d, &s[2])); /* from the middle */
+    EXPECT(!schi_idle_unlist(d, &s[2]));
+    EXPECT(schi_idle_choose(d) == &s[4]); /* newest first */
+    EXPECT(schi_idle_choose(d) == &s[3]);
+    EXPECT(schi_idle_choose(d) == &s[1]);
+    EXPECT(schi_idle_has_sleeper(d));
+    EXPECT(schi_idle_choose(d) == &s[0]); /* the standby last */
+    EXPECT(!schi_idle_has_sleeper(d));
+    EXPECT(schi_idle_choose(d) == NULL);
+
+    EXPECT(s[0].in_place); /* chosen, but it has not left the place yet */
+    schi_idle_list(d, &s[1]);
+    EXPECT(!s[1].in_place);
+    EXPECT(schi_idle_choose(d) == &s[1]);
+    schi_idle_list(d, &s[1]);
+    EXPECT(schi_idle_vacate(d, &s[0]) == &s[1]); /* who may move up */
+    EXPECT(schi_idle_vacate(d, &s[0]) == NULL); /* it has not got it any more */
+    schi_idle_list(d, &s[0]);
+    EXPECT(s[0].in_place);
+    schi_unlock(&d->lock);
+    idle_free(d);
+}
+
+/* The same at random against a plain array, oldest first. */
+#define IDLE_SLEEPERS 7
+
+typedef struct idle_model {
+    int listed[IDLE_SLEEPERS], num_listed; /* without the standby */
+    int standby;                           /* whose place it is, -1: nobody's */
+    bool standby_listed;
+} idle_model;
+
+static int idle_model_find(const idle_model *m, int who) {
+    for (int i = 0; i < m->num_listed; i++)
+        if (m->listed[i] == who) return i;
+    return -1;
+}
+
+static bool idle_model_remove(idle_model *m, int who) {
+    int at = idle_model_find(m, who);
+    if (who == m->standby && m->standby_listed) {
+        m->standby_listed = false;
+        return true;
+    }
+    if (at < 0) return false;
+    for (m->num_listed--; at < m->num_listed; at++) m->listed[at] = m->listed[at + 1];
+    return true;
+}
+
+static int idle_model_choose(const idle_model *m) {
+    if (m->num_listed > 0) return m->listed[m->num_listed - 1];
+    return m->standby_listed ? m->standby : -1;
+}
+
+TEST(idle_random_sleepers) {
+    schi_idle *d = idle_new(4);
+    schi_sleeper s[IDLE_SLEEPERS];
+    idle_model m;
+    memset(s, 0, sizeof s);
+    memset(&m, 0, sizeof m);
+    m.standby = -1;
+    schi_lock(&d->lock);
+    for (size_t i = test_scale(100000); i > 0; i--) {
+        const uint64_t dice = test_random();
+        const int who = (int)(dice % IDLE_SLEEPERS), newest = idle_model_choose(&m);
+        const bool listed = idle_model_find(&m, who) >= 0 || (who == m.standby && m.standby_listed);
+        switch (dice >> 16 & 3) {
+        case 0: /* a thread lies down; the standby has left the place before it does so again */
+            if (listed || who == m.standby) break;
+            schi_idle_list(d, &s[who]);
+            if (m.standby < 0) {
+                m.standby = who, m.standby_listed = true;
+            } else {
+                m.listed[m.num_listed++] = who;
+            }
+            break;
+        case 1: EXPECT_EQ(schi_idle_unlist(d, &s[who]), idle_model_remove(&m, who)); break;
+        case 2:
+            EXPECT(schi_idle_choose(d) == (newest < 0 ? NULL : &s[newest]));
+            if (newest >= 0) (void)idle_model_remove(&m, newest);
+            break;
+        default:
+            if (listed) break;
+            if (who == m.standby) {
+                m.standby = -1;
+                schi_sleeper *up = m.num_listed ? &s[m.listed[m.num_listed - 1]] : NULL;
+                EXPECT(schi_idle_vacate(d, &s[who]) == up);
+            } else {
+                EXPECT(schi_idle_vacate(d, &s[who]) == NULL);
+            }
+        }
+        EXPECT_EQ(schi_idle_has_sleeper(d), idle_model_choose(&m) >= 0);
+        if (!EXPECT_EQ(s[who].in_place, who == m.standby)) break;
+    }
+    schi_unlock(&d->lock);
+    idle_free(d);
+}
+
+/* Lending ---------------------------------------------------------------------------------------*/
+
+/* Two holders lend their core and take it back; two wakers claim lent cores and give them back
+ * through the slot. Whoever has a core counts in plain memory. */
+#define IDLE_HOLDERS 2
+typedef struct idle_loan {
+    schi_idle *d;
+    schi_slot slots[IDLE_HOLDERS];
+    size_t uses[IDLE_HOLDERS];         /* whoever has the core */
+    size_t rounds, lost[IDLE_HOLDERS]; /* lost: holder: loans that somebody claimed */
+    size_t claims;                     /* atomic */
+    unsigned holding;                  /* atomic: holders not done yet */
+} idle_loan;
+
+/* Cores in different chunks of the bitmap. */
+static const unsigned idle_loan_core[IDLE_HOLDERS] = {3, 129};
+
+static void idle_hold(idle_loan *l, unsigned me, schi_rng *rng) {
+    for (size_t i = 0; i < l->rounds; i++) {
+        l->uses[me]++;
+        schi_idle_lend(l->d, idle_loan_core[me]);
+        if (schi_rng_below(rng, 16) == 0) {
+            sched_yield();
+        } else {
+            for (uint32_t n = schi_rng_below(rng, 50); n > 0; n--) schi_cpu_relax();
+        }
+        if (schi_idle_take_back(l->d, idle_loan_core[me])) continue;
+        l->lost[me]++;
+        size_t *mine = NULL;
+        while (!(mine = (size_t *)schi_slot_take(&l->slots[me]))) sched_yield();
+        EXPECT(mine == &l->uses[me]);
+        EXPECT(schi_slot_take(&l->slots[me]) == NULL);
+    }
+    __atomic_fetch_sub(&l->holding, 1u, __ATOMIC_RELEASE);
+}
+
+static void idle_loan_work(void *arg, unsigned me) {
+    idle_loan *l = (idle_loan *)arg;
+    schi_rng rng;
+    schi_rng_init(&rng, test_seed() + me);
+    if (me < IDLE_HOLDERS) {
+        idle_hold(l, me, &rng);
+        return;
+    }
+    while (__atomic_load_n(&l->holding, __ATOMIC_ACQUIRE) > 0) {
+        schi_lock(&l->d->lock);
+        unsigned core = schi_idle_acquire_lent(l->d, true);
+        schi_unlock(&l->d->lock);
+        for (unsigned i = 0; i < IDLE_HOLDERS; i++) {
+            if (core != idle_loan_core[i]) continue;
+            l->uses[i]++;
+            __atomic_fetch_add(&l->claims, (size_t)1, __ATOMIC_RELAXED);
+            (void)schi_idle_stop_search(l->d);
+            schi_slot_give(&l->slots[i], &l->uses[i]);
+            core = SCHI_NO_CORE;
+        }
+        EXPECT_EQ(core, SCHI_NO_CORE); /* nothing was claimed that was not lent */
+        sched_yield();
+    }
+}
+
+TEST(idle_loans) {
+    idle_loan l;
+    memset(&l, 0, sizeof l);
+    l.d = idle_new(130);
+    l.rounds = test_scale(100000);
+    l.holding = IDLE_HOLDERS;
+    schi_lock(&l.d->lock);
+    while (schi_idle_acquire(l.d, false) != SCHI_NO_CORE) continue;
+    schi_unlock(&l.d->lock);
+    crew_run(IDLE_HOLDERS + 2, idle_loan_work, &l);
+    for (unsigned i = 0; i < IDLE_HOLDERS; i++) EXPECT_EQ(l.uses[i], l.rounds + l.lost[i]);
+    EXPECT_EQ(l.claims, l.lost[0] + l.lost[1]);
+    if (test_slowdown == 1) EXPECT(l.claims > 0 && l.claims < 2 * l.rounds);
+    EXPECT_EQ(schi_idle_num_lent(l.d), 0);
+    idle_expect_word(l.d, 130, 0); /* a lent core counts as running throughout */
+    idle_free(l.d);
+}
+
+/* Waking ----------------------------------------------------------------------------------------*/
+
+/* Case 1 of the argument above [5.3]: a pusher that leaves because somebody searches is seen by
+ * that searcher's last look. Both go once in each round. */
+typedef struct idle_dance {
+    schi_idle *d;
+    schi_inject inject;
+    schi_node node;
+    size_t rounds;
+    size_t arrived;            /* atomic: both count up to meet */
+    bool relied, seen;         /* one thread each, read by the other after they have met */
+    size_t times_relied, times_seen;
+} idle_dance;
+
+static void idle_meet(idle_dance *x, size_t meeting) {
+    __atomic_fetch_add(&x->arrived, (size_t)1, __ATOMIC_ACQ_REL);
+    while (__atomic_load_n(&x->arrived, __ATOMIC_ACQUIRE) < 2 * meeting) sched_yield();
+}
+
+static void idle_dance_work(void *arg, unsigned me) {
+    idle_dance *x = (idle_dance *)arg;
+    schi_node *node;
+    schi_rng rng;
+    schi_rng_init(&rng, test_seed() + me);
+    for (size_t i = 0; i < x->rounds; i++) {
+        if (me == 0) EXPECT(schi_idle_try_search(x->d));
+        idle_meet(x, 3 * i + 1);
+        for (uint32_t n = schi_rng_below(&rng, 40); n > 0; n--) schi_cpu_relax();
+        if (me == 0) {
+            (void)schi_idle_stop_search(x->d);
+            x->seen = !schi_inject_is_empty(&x->inject);
+            x->times_seen += x->seen;
+        } else {
+            EXPECT(schi_inject_push(&x->inject, &x->node, &x->node, 1));
+            x->relied = !schi_idle_may_wake(x->d, schi_idle_handshake(x->d));
+            x->times_relied += x->relied;
+        }
+        idle_meet(x, 3 * i + 2);
+        EXPECT(x->seen || !x->relied);
+        idle_meet(x, 3 * i + 3);
+        if (me == 0) EXPECT_EQ(schi_inject_pop(&x->inject, 1, &node), 1);
+    }
+}
+
+TEST(idle_handshake) {
+    idle_dance *x = (idle_dance *)aligned_alloc(SCH_CACHELINE, sizeof *x);
+    if (!x) abort();
+    memset(x, 0, sizeof *x);
+    x->d = idle_new(2);
+    x->rounds = test_scale(30000);
+    EXPECT_EQ(schi_inject_init(&x->inject), 0);
+    schi_lock(&x->d->lock);
+    EXPECT_EQ(schi_idle_acquire(x->d, false), 0);
+    schi_unlock(&x->d->lock);
+    crew_run(2, idle_dance_work, x);
+    idle_expect_word(x->d, 1, 0);
+    EXPECT(x->times_relied <= x->times_seen);
+    schi_inject_drop(&x->inject);
+    idle_free(x->d);
+    free(x);
+}

@@ -1,0 +1,135 @@
+/* standby.c - [11.5]: the standby rescues what is queued behind a long poll while a core is free. */
+#include "support.h"
+
+typedef struct standby_case {
+    sch_runtime *rt;
+    sch_task *sleeper;       /* waits in sch_suspend until the parent wakes it */
+    unsigned ran;            /* the task in question has run */
+    unsigned other;          /* so has the sleeper, if that is another one */
+    unsigned seen;           /* before the parent had finished computing */
+    uint64_t compute_ns;     /* how long the parent computes */
+    uint64_t took_ns;        /* from then until it saw the task run */
+    void (*queue)(struct standby_case *c);
+} standby_case;
+
+static void standby_sleeper(void *arg) {
+    EXPECT_EQ(sch_suspend(), 0);
+    support_count(arg);
+}
+
+/* Queues something and computes on. */
+static void standby_parent(void *arg) {
+    standby_case *c = (standby_case *)arg;
+    sch_metrics_snapshot m;
+    do { /* the other worker shall sleep, so that nobody but the standby can come */
+        EXPECT_EQ(sch_yield_now(), 0);
+        m = support_metrics(c->rt);
+    } while (m.num_idle_workers + 1 != m.num_workers || m.num_searching > 0);
+    uint64_t start = sch_now();
+    /* rlx: as the core does itself once it has learnt that a task is not worth a wake. */
+    schi_store_rlx(&schi_self()->core->wake_len, 1000u);
+    c->queue(c);
+    while (!support_get(&c->ran) && sch_now() - start < c->compute_ns) continue;
+    c->took_ns = sch_now() - start;
+    c->seen = support_get(&c->ran);
+}
+
+static void standby_spawn(standby_case *c) {
+    EXPECT_EQ(sch_go(NULL, support_count, &c->ran), 0);
+}
+
+static void standby_wake(standby_case *c) { sch_wake(c->sleeper); }
+
+/* As a push to the injector whose pusher tells nobody. */
+static void standby_inject(standby_case *c) {
+    if (EXPECT(schi_task_wake(c->sleeper))) {
+        EXPECT(schi_inject_push(&c->rt->inject, &c->sleeper->node, &c->sleeper->node, 1));
+    }
+}
+
+static void standby_try(standby_case *c, bool no_standby) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 2);
+    config.no_standby = no_standby;
+    c->rt = support_begin(&config);
+    c->ran = c->seen = 0;
+    c->sleeper = sch_spawn(c->rt, standby_sleeper, c->queue == standby_spawn ? &c->other : &c->ran);
+    WAIT_FOR(schi_load_seq(&c->sleeper->state) & SCHI_WAIT_WAKE);
+    uint64_t rescues = support_metrics(c->rt).standby_rescue_count;
+    support_run(c->rt, standby_parent, c);
+    EXPECT_EQ(support_metrics(c->rt).standby_rescue_count > rescues, !no_standby && c->seen > 0);
+    if (c->queue == standby_wake) {
+        EXPECT_EQ(support_metrics(c->rt).total.lifo_steal_count, c->seen);
+    }
+    sch_wake(c->sleeper);
+    EXPECT_EQ(sch_join(c->sleeper), 0);
+    support_end(c->rt, &memory);
+}
+
+/* It starts long before the 400 ms are over: two periods of 5 ms and a wake, on a machine that has
+ * time for us; one of ten tries is enough to show it. */
+static void standby_rescues(void (*queue)(standby_case *c)) {
+    standby_case c;
+    memset(&c, 0, sizeof c);
+    c.queue = queue;
+    c.compute_ns = 400 * SCH_MILLISECOND;
+    for (int i = 0; i < 10; i++) {
+        standby_try(&c, false);
+        if (c.seen && c.took_ns < 200 * SCH_MILLISECOND) break;
+    }
+    EXPECT_EQ(c.seen, 1);
+    EXPECT(c.took_ns < 200 * SCH_MILLISECOND);
+}
+
+TEST(standby_child_behind_a_long_poll) { standby_rescues(standby_spawn); }
+TEST(standby_lifo_behind_a_long_poll) { standby_rescues(standby_wake); }
+TEST(standby_injector_behind_a_long_poll) { standby_rescues(standby_inject); }
+
+TEST(standby_off) { /* the three above can fail */
+    void (*const queue[])(standby_case *c) = {standby_spawn, standby_wake, standby_inject};
+    standby_case c;
+    memset(&c, 0, sizeof c);
+    c.compute_ns = 50 * SCH_MILLISECOND;
+    for (int i = 0; i < 3; i++) {
+        c.queue = queue[i];
+        standby_try(&c, true);
+        EXPECT_EQ(c.seen, 0);
+    }
+}
+
+/* A ring that overflows leaves half of itself in the injector; all of it starts elsewhere. */
+static void standby_flood(void *arg) {
+    unsigned *ran = (unsigned *)arg;
+    for (int i = 0; i < 600; i++) EXPECT_EQ(sch_go(NULL, support_count, ran), 0);
+    while (support_get(ran) < 600) continue;
+}
+
+TEST(standby_overflow_behind_a_long_poll) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 2);
+    sch_runtime *rt = support_begin(&config);
+    unsigned ran = 0;
+    support_run(rt, standby_flood, &ran);
+    support_end(rt, &memory);
+}
+
+/* While nothing runs its alarm is not set. */
+TEST(standby_rests_when_all_is_idle) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 2);
+    config.standby_period_ns = SCH_MILLISECOND;
+    sch_runtime *rt = support_begin(&config);
+    unsigned count = 0;
+    for (int round = 0; round < 3; round++) {
+        sch_metrics_snapshot before, after;
+        support_run(rt, support_count, &count);
+        WAIT_FOR(support_metrics(rt).num_idle_workers == 2);
+        before = support_metrics(rt);
+        support_nap(100000);
+        after = support_metrics(rt);
+        EXPECT(after.standby_look_count - before.standby_look_count <= 2);
+        EXPECT(after.standby_alarm_count - before.standby_alarm_count <= 2);
+    }
+    EXPECT(support_metrics(rt).standby_alarm_count > 0);
+    support_end(rt, &memory);
+}
