@@ -3097,7 +3097,8 @@ typedef struct schi_core {
     uint64_t batch_start_ns;  /* when we left home, 0: at home */
     uint64_t batch_start_polls;
     uint64_t park_polls;      /* polls at the last park */
-    uint64_t mean_poll_ns;
+    uint64_t sample_ns, sample_polls; /* being measured                                            */
+    uint64_t mean_poll_ns, last_sample_ns;
     bool alone; /* fixed after start: the only core, nobody steals or is woken       */
     bool closed;              /* shutdown has come to this core */
     schi_rng rng;
@@ -4231,10 +4232,19 @@ static void schi_enter(schi_thread *th, sch_task *task) {
 /* Learn from the time of the last batch how much a queued task is worth, and how often to look at
  * the injector: about every 200 us. */
 static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
-    uint64_t polls = schi_counted(&core->m.polls) - core->batch_start_polls, mean, interval;
+    uint64_t polls = schi_counted(&core->m.polls) - core->batch_start_polls, sample, mean, interval;
     schi_count(&core->m.busy_ns, elapsed_ns);
-    if (polls == 0) return;
-    mean = core->mean_poll_ns - core->mean_poll_ns / 4 + elapsed_ns / polls / 4;
+    core->sample_ns += elapsed_ns;
+    core->sample_polls += polls;
+    if (core->sample_polls == 0) return;
+    if (core->sample_polls < SCH_EVENT_INTERVAL && core->sample_ns < SCH_MILLISECOND) return;
+    sample = core->sample_ns / core->sample_polls;
+    core->sample_ns = core->sample_polls = 0;
+    /* One long poll among short ones, or a preemption, says nothing of what is queued: the smaller of
+     * two samples in a row counts. */
+    mean = sample < core->last_sample_ns ? sample : core->last_sample_ns;
+    core->last_sample_ns = sample;
+    mean = core->mean_poll_ns - core->mean_poll_ns / 4 + mean / 4;
     if (mean == 0) mean = 1;
     core->mean_poll_ns = mean;
     schi_store_rlx(&core->m.mean_poll_ns, mean); /* rlx: a statistic */
@@ -5099,6 +5109,7 @@ static schi_core *schi_core_new(sch_runtime *rt, unsigned index) {
     core->inject_left = core->inject_interval;
     core->countdown = 1;
     schi_core_settle(core);
+    core->last_sample_ns = UINT64_MAX;
     core->mean_poll_ns = SCH_WAKE_COST_NS; /* until it is known, a task is worth a wake */
     schi_store_rlx(&core->wake_len, 1u);   /* rlx: published with the runtime */
     schi_rng_init(&core->rng,
@@ -5624,19 +5635,21 @@ SCH_API int sch_yield_now(void) {
 
 SCH_API int sch_suspend(void) {
     schi_thread *th = schi_self();
-    SCHI_STATE cancel;
+    SCHI_STATE state, cancel;
     if (!schi_in_task(th) || schi_may_wait(th) != 0) return -EPERM;
-    if (schi_load_acq(&schi_current(th)->state) & SCHI_WOKEN) { /* acq: pairs with wake */
+    cancel = schi_frame_of(th)->shields > 0 ? 0 : SCHI_WAIT_CANCEL;
+    /* acq: pairs with wake and cancel. One load: who sees a cancel sees a wake that came before. */
+    state = schi_load_acq(&schi_current(th)->state);
+    if (state & SCHI_WOKEN) {
         (void)schi_task_clear(schi_current(th), SCHI_WOKEN);
         schi_use_budget(th);
         return 0;
     }
-    if (schi_is_cancelled(th)) {
+    if ((state & SCHI_CANCELLED) && cancel) {
         (void)schi_tell_cancelled(th, 0);
         schi_use_budget(th);
         return -ECANCELED;
     }
-    cancel = schi_frame_of(th)->shields > 0 ? 0 : SCHI_WAIT_CANCEL;
     if (schi_wait(&th, SCHI_WAIT_WAKE | cancel) == SCHI_BY_WAKE) return 0;
     return schi_tell_cancelled(th, -ECANCELED);
 }

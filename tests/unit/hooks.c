@@ -240,10 +240,10 @@ TEST(hooks_balance_without_threads) {
     sch_config config = support_config(&memory, 1);
     hooks_record r;
     hooks_begin(&r, &config);
-    __atomic_store_n(&fault_thread_create, hooks_no_thread, __ATOMIC_SEQ_CST);
+    fault_threads(hooks_no_thread);
     EXPECT(sch_spawn_blocking(r.rt, hooks_nothing, NULL) == NULL);
     EXPECT_EQ(errno, EAGAIN);
-    __atomic_store_n(&fault_thread_create, NULL, __ATOMIC_SEQ_CST);
+    fault_threads(NULL);
     EXPECT_EQ(r.spawns, 1);
     EXPECT_EQ(r.poll_starts, 0);
     hooks_end(&r, &memory);

@@ -17,14 +17,18 @@ static void standby_sleeper(void *arg) {
     support_count(arg);
 }
 
+/* The other worker has taken its last look and sleeps, so that nobody but the standby can come. */
+static bool standby_sleeps(sch_runtime *rt) {
+    schi_lock(&rt->idle.lock);
+    bool listed = rt->idle.standby && rt->idle.standby->listed;
+    schi_unlock(&rt->idle.lock);
+    return listed && schi_load_seq(&rt->place.state) == SCHI_PARKER_ALARM;
+}
+
 /* Queues something and computes on. */
 static void standby_parent(void *arg) {
     standby_case *c = (standby_case *)arg;
-    sch_metrics_snapshot m;
-    do { /* the other worker shall sleep, so that nobody but the standby can come */
-        EXPECT_EQ(sch_yield_now(), 0);
-        m = support_metrics(c->rt);
-    } while (m.num_idle_workers + 1 != m.num_workers || m.num_searching > 0);
+    YIELD_UNTIL(standby_sleeps(c->rt));
     uint64_t start = sch_now();
     /* rlx: as the core does itself once it has learnt that a task is not worth a wake. */
     schi_store_rlx(&schi_self()->core->wake_len, 1000u);

@@ -12,16 +12,12 @@ static int threads_fail(void) {
     return EAGAIN;
 }
 
-static void threads_fault(fault_thread_fn ask) {
-    __atomic_store_n(&fault_thread_create, ask, __ATOMIC_SEQ_CST);
-}
-
 static void threads_fail_from(unsigned n, bool ever) {
     threads_fail_at = n;
     threads_ever = ever;
     support_set(&threads_asked, 0);
     support_set(&threads_refused, 0);
-    threads_fault(threads_fail);
+    fault_threads(threads_fail);
 }
 
 /* A job or call, with what has become of it. */
@@ -92,7 +88,7 @@ static bool threads_nth(unsigned n, unsigned workers, bool ever) {
     if (!rt) {
         EXPECT_EQ(errno, EAGAIN);
         EXPECT_EQ(n, 1);
-        threads_fault(NULL);
+        fault_threads(NULL);
         checked_end(&memory);
         return true;
     }
@@ -100,7 +96,7 @@ static bool threads_nth(unsigned n, unsigned workers, bool ever) {
     EXPECT_EQ(support_metrics(rt).num_worker_threads, sch_num_workers(rt));
     threads_workload(rt);
     refused = support_get(&threads_refused) > 0;
-    threads_fault(NULL);
+    fault_threads(NULL);
     threads_workload(rt); /* it has recovered */
     for (int i = 0; i < 100; i++) support_run(rt, support_count, &count);
     EXPECT_EQ(count, 100);
@@ -146,7 +142,7 @@ TEST(threads_none_but_workers) {
         EXPECT_EQ(call.ran, 0);
         EXPECT_EQ(support_metrics(rt).num_blocking_threads, 0);
         EXPECT_EQ(support_metrics(rt).num_worker_threads, workers);
-        threads_fault(NULL);
+        fault_threads(NULL);
         support_end(rt, &memory);
     }
 }
@@ -169,7 +165,7 @@ TEST(threads_job_waits_for_a_busy_one) {
     EXPECT_EQ(sch_join(a), 0);
     EXPECT_EQ(sch_join(b), 0);
     EXPECT_EQ(first.dropped + second.dropped, 2);
-    threads_fault(NULL);
+    fault_threads(NULL);
     support_end(rt, &memory);
 }
 
@@ -207,7 +203,7 @@ TEST(threads_jobs_that_relied_on_another) {
     config.max_blocking_threads = 1;
     submit.rt = support_begin(&config);
     threads_gate = &gate;
-    threads_fault(threads_fail_late);
+    fault_threads(threads_fail_late);
     support_thread_start(&thread, threads_submit_job, &submit);
     WAIT_FOR(support_gate_waiters(&gate) == 1);
     for (int i = 0; i < 2; i++) {
@@ -226,7 +222,7 @@ TEST(threads_jobs_that_relied_on_another) {
     }
     EXPECT_EQ(support_metrics(submit.rt).num_blocking_threads, 0);
     EXPECT_EQ(support_metrics(submit.rt).blocking_queue_depth, 0);
-    threads_fault(NULL);
+    fault_threads(NULL);
     EXPECT_EQ(sch_join(sch_spawn_blocking(submit.rt, threads_run, &late[0])), 0);
     EXPECT_EQ(late[0].ran, 1);
     support_end(submit.rt, &memory);
@@ -241,7 +237,7 @@ TEST(threads_places_that_wait) {
         sch_task *task[20];
         memset(call, 0, sizeof call);
         config.max_blocking_threads = 2;
-        threads_fault(NULL);
+        fault_threads(NULL);
         sch_runtime *rt = support_begin(&config);
         threads_fail_from(n, n % 2 == 0);
         for (int i = 0; i < 20; i++) task[i] = sch_spawn(rt, threads_block, &call[i]);
@@ -251,7 +247,7 @@ TEST(threads_places_that_wait) {
             EXPECT_EQ(call[i].ran, call[i].result == 0);
         }
         EXPECT_EQ(schi_load_seq(&rt->reserve_waiters), 0);
-        threads_fault(NULL);
+        fault_threads(NULL);
         support_end(rt, &memory);
     }
 }
