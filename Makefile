@@ -8,6 +8,7 @@
 #   VALGRIND_TESTS    the same for `make valgrind`
 
 CXX ?= c++
+CASE ?= spawn_local
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 BUDGET ?= 10
@@ -20,7 +21,7 @@ RUN = CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" SAN="$(SAN)" SEED="$(SEED)" BUD
 	TESTS="$(TESTS)" VALGRIND_TESTS="$(VALGRIND_TESTS)" sh tests/run.sh
 
 .PHONY: help demo test unit api examples stress fault include matrix lint asan ubsan tsan valgrind \
-	platforms check bench bench-quick setup install clean
+	platforms check bench bench-quick hyperfine setup install clean
 
 help:        ## this list
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "make %-12s %s\n", $$1, $$2 }' \
@@ -83,6 +84,9 @@ bench:       ## every benchmark, against the peers that are installed
 
 bench-quick: ## the same, short
 	@sh bench/run.sh quick
+
+hyperfine:   ## whole programs of one benchmark: make hyperfine CASE=spawn_local
+	@sh bench/run.sh hyperfine $(CASE)
 
 setup:       ## install the tools of check and bench (Debian; elsewhere they are named)
 	@sh tests/setup.sh $(PACKAGES)

@@ -1233,7 +1233,7 @@ static void schi_word_wake(schi_word *word, schi_waitplace *p, bool all) {
 #endif
 #include <poll.h>
 typedef struct schi_alarm {
-    int timer, event; /* descriptors: for later, for now. A timer set to "now" costs much more */
+    int timer, event; /* descriptors: one rings later, one at once (a timer costs more) */
 } schi_alarm;
 
 static int schi_alarm_init(schi_alarm *a) {
@@ -5288,6 +5288,7 @@ extern "C" {
 #endif
 
 SCH_API const char *sch_strerror(int error) {
+    if (error < -INT_MAX) return "unknown error";
     switch (error < 0 ? -error : error) {
     case 0: return "success";
     case EPERM: return "waiting is not allowed here (poll task, hook, drop function, or no task)";

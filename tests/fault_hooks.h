@@ -11,7 +11,7 @@
 typedef int (*fault_thread_fn)(void);
 static fault_thread_fn fault_thread_ask; /* any, atomic */
 
-static void fault_threads(fault_thread_fn ask) {
+__attribute__((unused)) static void fault_threads(fault_thread_fn ask) {
     __atomic_store_n(&fault_thread_ask, ask, __ATOMIC_SEQ_CST);
 }
 

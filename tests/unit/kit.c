@@ -101,31 +101,47 @@ static void kit_ping_pong(bool in_alarm, size_t rounds) {
 TEST(kit_parker_ping_pong) { kit_ping_pong(false, test_scale(100000)); }
 TEST(kit_parker_alarm_ping_pong) { kit_ping_pong(true, test_scale(40000)); }
 
-/* Wakes that race with deadlines: each counts once, none is lost. */
+/* Wakes that come about when the sleeper's time is up: each counts once, none is lost. */
 typedef struct kit_race {
     schi_parker parker;
     size_t wakes, sent, taken; /* sent, taken: atomic */
+    uint64_t deadline;         /* atomic: of the sleep that is under way */
 } kit_race;
+
+static void kit_race_sleep(kit_race *r, schi_rng *rng) {
+    for (size_t n = 0; n < r->wakes;) {
+        uint64_t deadline = schi_now_ns() + schi_rng_below(rng, 20000);
+        __atomic_store_n(&r->deadline, deadline, __ATOMIC_RELAXED);
+        if (!schi_park(&r->parker, deadline)) continue;
+        if (!EXPECT_EQ(__atomic_load_n(&r->sent, __ATOMIC_RELAXED), ++n)) return;
+        __atomic_store_n(&r->taken, n, __ATOMIC_RELEASE);
+    }
+}
+
+static void kit_race_wake(kit_race *r, schi_rng *rng) {
+    for (size_t n = 0; n < r->wakes;) {
+        if (__atomic_load_n(&r->taken, __ATOMIC_ACQUIRE) < n) { /* the last one is on its way */
+            sched_yield();
+            continue;
+        }
+        uint64_t when = __atomic_load_n(&r->deadline, __ATOMIC_RELAXED) + schi_rng_below(rng, 9000);
+        while (schi_now_ns() < when) schi_cpu_relax();
+        __atomic_store_n(&r->sent, ++n, __ATOMIC_RELAXED);
+        schi_unpark(&r->parker, NULL);
+    }
+}
 
 static void kit_racer(void *arg, unsigned me) {
     kit_race *r = (kit_race *)arg;
     schi_rng rng;
     schi_rng_init(&rng, test_seed() + me);
-    for (size_t n = 0; n < r->wakes;) {
-        if (me == 0) { /* sleeps */
-            uint64_t deadline = schi_now_ns() + schi_rng_below(&rng, 20000);
-            if (!schi_park(&r->parker, deadline)) continue;
-            if (!EXPECT_EQ(__atomic_load_n(&r->sent, __ATOMIC_RELAXED), ++n)) return;
-            __atomic_store_n(&r->taken, n, __ATOMIC_RELEASE);
-        } else { /* wakes, once for each */
-            if (__atomic_load_n(&r->taken, __ATOMIC_ACQUIRE) < n) {
-                sched_yield();
-                continue;
-            }
-            for (uint32_t i = schi_rng_below(&rng, 2000); i > 0; i--) schi_cpu_relax();
-            __atomic_store_n(&r->sent, ++n, __ATOMIC_RELAXED);
-            schi_unpark(&r->parker, NULL);
-        }
+#if SCHI_LINUX
+    SCHI_SYS(SYS_prctl, 29 /* PR_SET_TIMERSLACK */, 1, 0, 0, 0); /* time-outs when they are due */
+#endif
+    if (me == 0) {
+        kit_race_sleep(r, &rng);
+    } else {
+        kit_race_wake(r, &rng);
     }
 }
 
@@ -137,6 +153,53 @@ TEST(kit_parker_deadline_race) {
     crew_run(2, kit_racer, &r);
     EXPECT(!schi_park(&r.parker, 0)); /* no wake came twice */
     schi_parker_drop(&r.parker);
+}
+
+/* A signal handler that runs meanwhile ends no sleep. */
+typedef struct kit_nap {
+    schi_parker parker;
+    bool over; /* atomic */
+    pthread_t sleeper;
+    bool begun; /* atomic */
+} kit_nap;
+
+static void kit_handler(int number) { (void)number; }
+
+static void kit_disturb(void *arg, unsigned me) {
+    kit_nap *nap = (kit_nap *)arg;
+    if (me == 0) {
+        uint64_t deadline;
+        nap->sleeper = pthread_self();
+        __atomic_store_n(&nap->begun, true, __ATOMIC_RELEASE);
+        for (int i = 0; i < 10; i++) {
+            deadline = schi_now_ns() + SCH_MILLISECOND;
+            EXPECT(!schi_park(&nap->parker, deadline));
+            EXPECT(schi_now_ns() >= deadline);
+        }
+        EXPECT(schi_park(&nap->parker, UINT64_MAX));
+        __atomic_store_n(&nap->over, true, __ATOMIC_RELEASE);
+        return;
+    }
+    while (!__atomic_load_n(&nap->begun, __ATOMIC_ACQUIRE)) sched_yield();
+    for (int i = 0; i < 200; i++) {
+        pthread_kill(nap->sleeper, SIGUSR1);
+        support_nap(100);
+    }
+    EXPECT(!__atomic_load_n(&nap->over, __ATOMIC_ACQUIRE));
+    schi_unpark(&nap->parker, NULL);
+}
+
+TEST(kit_parker_signals) {
+    struct sigaction action, before;
+    kit_nap nap;
+    memset(&nap, 0, sizeof nap);
+    memset(&action, 0, sizeof action);
+    action.sa_handler = kit_handler; /* without SA_RESTART: system calls are cut short */
+    EXPECT_EQ(sigaction(SIGUSR1, &action, &before), 0);
+    EXPECT_EQ(schi_parker_init(&nap.parker), 0);
+    crew_run(2, kit_disturb, &nap);
+    schi_parker_drop(&nap.parker);
+    EXPECT_EQ(sigaction(SIGUSR1, &before, NULL), 0);
 }
 
 TEST(kit_parker_alarm) {

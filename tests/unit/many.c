@@ -122,7 +122,9 @@ TEST(many_overflow_with_thieves) {
         if (!EXPECT(rt != NULL && many_runs != NULL)) return;
         EXPECT_EQ(sch_join(sch_spawn(rt, many_flood, &n)), 0);
         while (sch_num_alive_tasks(rt) > 0) sch_yield_now();
-        for (size_t i = 0; i < n; i++) wrong += many_runs[i] != 1;
+        for (size_t i = 0; i < n; i++) {
+            wrong += __atomic_load_n(many_runs + i, __ATOMIC_RELAXED) != 1;
+        }
         EXPECT_EQ(wrong, 0);
         EXPECT_EQ(sch_metrics(rt, &m), 0);
         EXPECT(m.total.overflow_count > 0);
