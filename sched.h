@@ -258,7 +258,7 @@ typedef struct sch_config {
     unsigned max_blocking_threads;  /* threads for blocking jobs, at most 65535; and calls of
                                        sch_block_in_place at once, not counting one for each core
                                        (default: 512) */
-    uint64_t keep_alive_ns;         /* an idle blocking thread or spare worker ends (def.: 10 s) */
+    uint64_t keep_alive_ns;         /* idle blocking threads, and spare workers, end (def.: 10 s) */
     size_t stack_size;              /* of a task's stack: 16 KiB to 1 GiB (default: 256 KiB) */
     unsigned global_queue_interval; /* local polls between looks at the injector, at most 65535
                                        (default: self-tuned to about 200 us) */
@@ -434,7 +434,8 @@ SCH_API const char *sch_task_name(const sch_task *task);
  *          -EBUSY   somebody else joins it already;  -EINVAL  NULL, or joined before
  *          -EPERM   in a poll task, hook or drop function, if it would have to wait
  *          -EAGAIN, -ENOMEM  SCH_CURRENT_THREAD on a plain thread: as for sch_block_on
- * Threads  any. A plain thread parks; for a SCH_CURRENT_THREAD runtime it runs the tasks meanwhile.
+ * Threads  any. A plain thread parks; for a SCH_CURRENT_THREAD runtime, which must then outlive the
+ *          call, it runs the tasks meanwhile.
  */
 SCH_API int sch_join(sch_task *task);
 
@@ -769,7 +770,7 @@ SCHI_STATIC_ASSERT(SCH_LIFO_CAP >= 1 && SCH_BUDGET >= 1, "SCH_LIFO_CAP, SCH_BUDG
  *   look at each other, both do a read-modify-write on one word, or seq_cst operations on both.
  *   SCHI_CELL marks plain data that is shared under a protocol; a checker watches it for races.
  *================================================================================================*/
-#define SCHI_ATOMIC(T) struct { T atomic_value; }
+#define SCHI_ATOMIC(T) struct { T atomic_value __attribute__((aligned(sizeof(T)))); }
 #define SCHI_CELL(T) struct { T cell_value; }
 
 typedef SCHI_ATOMIC(uint64_t) schi_counter; /* a statistic */
@@ -1120,6 +1121,11 @@ static void schi_unlock(schi_mutex *m) { (void)pthread_mutex_unlock(&m->os); }
 typedef SCHI_ATOMIC(uint32_t) schi_word;
 
 #if SCHI_LINUX && (defined(SYS_futex) || defined(SYS_futex_time64))
+#if !defined(SYS_futex) || (defined(__x86_64__) && defined(__ILP32__))
+typedef int64_t schi_kernel_time; /* of seconds and nanoseconds in what the kernel takes */
+#else
+typedef long schi_kernel_time;
+#endif
 #if !defined(SYS_futex)
 #define SYS_futex SYS_futex_time64
 #endif
@@ -1136,15 +1142,14 @@ static void schi_waitplace_unlock(schi_waitplace *p) { (void)p; }
 
 static void schi_word_wait(schi_word *word, schi_waitplace *p, uint32_t value, uint64_t deadline) {
     (void)p;
-    struct { /* what the kernel takes: seconds, nanoseconds of a register's width */
-        long seconds, nanoseconds;
-    } until = {0, 0};
+    schi_kernel_time until[2] = {0, 0};
     if (deadline != UINT64_MAX) {
-        until.seconds = (long)(deadline / SCH_SECOND);
-        until.nanoseconds = (long)(deadline % SCH_SECOND);
+        uint64_t seconds = deadline / SCH_SECOND;
+        until[0] = (schi_kernel_time)(seconds > INT32_MAX ? INT32_MAX : seconds);
+        until[1] = (schi_kernel_time)(deadline % SCH_SECOND);
     }
     /* FUTEX_WAIT_BITSET, private: an absolute time of the monotonic clock */
-    SCHI_SYS(SYS_futex, &word->atomic_value, 9 | 128, value, deadline == UINT64_MAX ? NULL : &until,
+    SCHI_SYS(SYS_futex, &word->atomic_value, 9 | 128, value, deadline == UINT64_MAX ? NULL : until,
              NULL, 0xffffffffu);
 }
 
@@ -1331,8 +1336,12 @@ static int schi_alarm_init(schi_alarm *a) {
 static void schi_alarm_drop(schi_alarm *a) { schi_waitplace_drop(&a->place); }
 
 static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
-    schi_store_seq(&a->ring_at, schi_saturating_add(schi_now_ns(), ns));
     schi_waitplace_lock(&a->place);
+    if (ns == 0) { /* now: not undone by a later ring */
+        schi_store_seq(&a->ring_at, UINT64_C(0));
+    } else if (schi_load_seq(&a->ring_at) != 0) {
+        schi_store_seq(&a->ring_at, schi_saturating_add(schi_now_ns(), ns));
+    }
     schi_add_seq(&a->changes, 1u);
     schi_word_wake(&a->changes, &a->place, true);
     schi_waitplace_unlock(&a->place);
@@ -1343,7 +1352,9 @@ static void schi_alarm_wait(schi_alarm *a) {
         uint32_t changes = schi_load_seq(&a->changes);
         uint64_t ring_at = schi_load_seq(&a->ring_at);
         if (ring_at <= schi_now_ns()) {
+            schi_waitplace_lock(&a->place);
             schi_store_seq(&a->ring_at, UINT64_MAX);
+            schi_waitplace_unlock(&a->place);
             return;
         }
         schi_word_wait(&a->changes, &a->place, changes, ring_at);
@@ -1362,6 +1373,10 @@ static int schi_thread_start(schi_os_thread *thread, void *(*run)(void *), void 
     pthread_attr_t attributes;
     int error = pthread_attr_init(&attributes);
     if (error) return -error;
+#if defined(_SC_THREAD_STACK_MIN)
+    long least = sysconf(_SC_THREAD_STACK_MIN);
+    if (least > 0 && stack < (size_t)least) stack = (size_t)least;
+#endif
     error = pthread_attr_setstacksize(&attributes, stack);
 #if SCHI_LINUX
     /* SIGILL 4, SIGTRAP 5, SIGBUS 7, SIGFPE 8, SIGSEGV 11 stay open, and libc's own 32 to 34. */
@@ -1948,8 +1963,8 @@ static void schi_inject_close(schi_inject *q) {
  *                       core.
  *             sleepers  threads without a core that sleep, newest first; one of them may have the
  *                       standby's place and is chosen last.
- *   Who       word, lent: any thread, atomic. sleepers, standby and transitions of idle: under
- *   lock. Invariants
+ *   Who       word, lent: any thread, atomic.  The rest, transitions of idle too: under lock.
+ *   Invariants
  *     J1  popcount(idle) = cores - running, whenever the lock is free.
  *     J2  an idle or lent core has an empty ring and LIFO slot.
  *     J3  threads that are not inside a blocking call >= cores ([12] sees to it before it lets a
@@ -2238,7 +2253,7 @@ static void schi_live_sub(sch_runtime *rt, int64_t n);    /* the last task ends 
  *                   the task after the transition, unless that made it SCHEDULED
  */
 #ifndef SCHI_STATE
-#define SCHI_STATE uintptr_t
+#define SCHI_STATE uint64_t
 #endif
 #define SCHI_SCHEDULED ((SCHI_STATE)1 << 0)
 #define SCHI_WOKEN ((SCHI_STATE)1 << 1)
@@ -2433,6 +2448,7 @@ struct schi_heap;
 
 typedef struct schi_slab {
     struct schi_heap *heap;      /* fixed */
+    bool driven; /* fixed: of a SCH_CURRENT_THREAD runtime                           */
     sch_runtime *rt;             /* fixed; not to be followed after the runtime's end */
     struct schi_slab *next;      /* fixed before the slab is published */
     SCHI_ATOMIC(uint32_t) used;  /* owner writes: blocks ever handed out */
@@ -2443,6 +2459,7 @@ typedef struct schi_heap {
     sch_allocator allocator;      /* fixed: a copy, it outlives the runtime */
     sch_runtime *rt;              /* fixed */
     SCHI_ATOMIC(struct schi_core *) core; /* the owner; NULL: shared under a lock, or orphaned */
+    bool driven; /* fixed: see the slab                                             */
     uint32_t block, per_slab;     /* fixed: bytes of a block, blocks in a slab */
     schi_node *local;             /* owner */
     SCHI_ATOMIC(schi_slab *) slabs; /* owner pushes, any reads */
@@ -2494,6 +2511,7 @@ static bool schi_heap_grow(schi_heap *heap) {
     if (!slab) return false;
     slab->heap = heap;
     slab->rt = heap->rt;
+    slab->driven = heap->driven;
     slab->next = schi_load_rlx(&heap->slabs); /* rlx: only the owner writes it */
     slab->outstanding = 0;
     schi_store_rlx(&slab->used, 0u); /* rlx: published by the next store */
@@ -2658,8 +2676,10 @@ void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *si
 #endif
 
 /* The C++ runtime keeps a thread's caught exceptions in two words; they belong to the stack. */
-#if defined(__APPLE__)
-extern void *schi_cxa_globals(void) __asm__("___cxa_get_globals") __attribute__((weak_import));
+#if defined(__APPLE__) && defined(__cplusplus)
+extern void *schi_cxa_globals(void) __asm__("___cxa_get_globals");
+#elif defined(__APPLE__) /* a C program has no such symbol there, and a weak one does not link */
+#define schi_cxa_globals ((void *(*)(void))0)
 #else
 extern void *schi_cxa_globals(void) __asm__("__cxa_get_globals") __attribute__((weak));
 #endif
@@ -2709,13 +2729,13 @@ __asm__(".text\n\t.p2align 4\n\t" SCHI_SYMBOL_BEGIN
         "stp x19, x20, [sp]\n\tstp x21, x22, [sp, #16]\n\tstp x23, x24, [sp, #32]\n\t"
         "stp x25, x26, [sp, #48]\n\tstp x27, x28, [sp, #64]\n\tstp x29, x30, [sp, #80]\n\t"
         "stp d8, d9, [sp, #96]\n\tstp d10, d11, [sp, #112]\n\tstp d12, d13, [sp, #128]\n\t"
-        "stp d14, d15, [sp, #144]\n\tmrs x9, fpcr\n\tstr x9, [sp, #160]\n\t"
+        "stp d14, d15, [sp, #144]\n\tmrs x9, fpcr\n\tstp x9, x30, [sp, #160]\n\t"
         "mov x10, sp\n\tstr x10, [x0]\n\tmov sp, x1\n\t"
         "ldp x19, x20, [sp]\n\tldp x21, x22, [sp, #16]\n\tldp x23, x24, [sp, #32]\n\t"
         "ldp x25, x26, [sp, #48]\n\tldp x27, x28, [sp, #64]\n\tldp x29, x30, [sp, #80]\n\t"
         "ldp d8, d9, [sp, #96]\n\tldp d10, d11, [sp, #112]\n\tldp d12, d13, [sp, #128]\n\t"
-        "ldp d14, d15, [sp, #144]\n\tldr x9, [sp, #160]\n\tmsr fpcr, x9\n\t"
-        "add sp, sp, #176\n\tret\n\t");
+        "ldp d14, d15, [sp, #144]\n\tldp x9, x10, [sp, #160]\n\tmsr fpcr, x9\n\t"
+        "add sp, sp, #176\n\tret x10\n\t");
 #ifdef __cplusplus
 extern "C"
 #endif
@@ -2725,8 +2745,9 @@ static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
     uint64_t *sp = (uint64_t *)(void *)(top - 176), fpcr;
     __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
     memset(sp, 0, 176);
-    sp[11] = (uint64_t)(uintptr_t)entry; /* x30; x29 is 0 and ends backtraces */
     sp[20] = fpcr;
+    sp[21] =
+        (uint64_t)(uintptr_t)entry; /* where swap returns to; x29 and x30 are 0: ends backtraces */
     return sp;
 }
 #endif
@@ -2930,7 +2951,9 @@ static bool schi_stack_pool_grow(schi_stack_pool *p) {
     if (!chunk) return false;
     for (;;) { /* with little address space, one stack is better than none */
         chunk->size = n * p->stack_size;
-        chunk->memory = schi_stack_map(p->allocator, chunk->size, p->page);
+        chunk->memory = chunk->size / n == p->stack_size /* no wrap */
+                            ? schi_stack_map(p->allocator, chunk->size, p->page)
+                            : NULL;
         if (chunk->memory || n == 1) break;
         n /= 2;
     }
@@ -3094,10 +3117,10 @@ typedef struct schi_core {
     schi_stack *stacks;       /* cache of free stacks */
     sch_task *next;           /* chosen by a task that waits, for the loop that it switches to */
     SCHI_ATOMIC(uint32_t) wake_len; /* queued tasks that are worth a wake; thieves read it */
-    uint64_t batch_start_ns;  /* when we left home, 0: at home */
     uint64_t batch_start_polls;
     uint64_t park_polls;      /* polls at the last park */
-    uint64_t sample_ns, sample_polls; /* being measured                                            */
+    uint64_t sample_ns,
+        sample_polls; /* being measured                                            */
     uint64_t mean_poll_ns, last_sample_ns;
     bool alone; /* fixed after start: the only core, nobody steals or is woken       */
     bool closed;              /* shutdown has come to this core */
@@ -3117,9 +3140,8 @@ typedef enum schi_thread_kind {
  * its registers are not saved and its stack is stood on. */
 typedef enum schi_commit_kind {
     SCHI_COMMIT_NONE,
-    SCHI_COMMIT_REQUEUE,   /* a yield: back of the queue */
+    SCHI_COMMIT_REQUEUE,   /* a yield, or its core is lost: back of the queue */
     SCHI_COMMIT_IDLE,      /* a wait: SCHEDULED -> idle */
-    SCHI_COMMIT_INJECT,    /* it lost its core in a blocking call */
     SCHI_COMMIT_OWN_STACK  /* free a stack of a task's own size */
 } schi_commit_kind;
 
@@ -3291,6 +3313,12 @@ static void schi_standby_arm(sch_runtime *rt) {
     schi_alarm_set(&rt->alarm, rt->config.standby_period_ns);
 }
 
+/* The same unless no core runs, or only such as are lent. Under idle.lock. */
+static void schi_standby_arm_if_running(sch_runtime *rt) {
+    schi_idle *d = &rt->idle;
+    if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d)) schi_standby_arm(rt);
+}
+
 /* The same for a thread that begins to run with a core: it has learnt the word from its own RMW. */
 static void schi_standby_arm_if_clear(sch_runtime *rt, uint32_t word) {
     if ((word & SCHI_IDLE_ARMED) || rt->config.no_standby || rt->num_cores == 1) return;
@@ -3318,6 +3346,8 @@ static void schi_give_core(sch_runtime *rt, schi_core *core, bool searching, boo
     s->rescue = rescue;
     schi_slot_give(&schi_thread_of(s)->slot, core);
     schi_unpark(schi_parker_of(rt, s), &rt->alarm);
+    /* It may have been on its way into an empty standby's place: send another. */
+    if (!rt->idle.standby && rt->idle.sleepers) schi_unpark(&rt->idle.sleepers->parker, NULL);
 }
 
 /* Pair a sleeper with a core that nobody uses and wake it as a searcher. only_if_none: not while
@@ -3419,6 +3449,14 @@ static bool schi_guest_enter(schi_thread *th, sch_runtime *rt) {
 
 static void schi_guest_leave(sch_runtime *rt) { schi_sub_seq(&rt->guests, 1u); }
 
+/* Queue a task from a thread that has no core of this runtime. */
+static SCHI_NOINLINE void schi_push_remote(schi_thread *th, sch_runtime *rt, sch_task *task) {
+    bool guest = schi_guest_enter(th, rt);
+    schi_count_shared(&rt->remote_schedules, 1);
+    schi_push_inject(th, rt, task);
+    if (guest) schi_guest_leave(rt);
+}
+
 /* A task has become SCHEDULED and is ours to queue: to the LIFO slot of our core, or to the back of
  * its queue; without one outside. */
 static void schi_schedule_at(schi_thread *th, sch_task *task, bool back) {
@@ -3429,10 +3467,7 @@ static void schi_schedule_at(schi_thread *th, sch_task *task, bool back) {
         return;
     }
     if (SCHI_UNLIKELY(core == NULL || core->rt != rt)) {
-        bool guest = schi_guest_enter(th, rt);
-        schi_count_shared(&rt->remote_schedules, 1);
-        schi_push_inject(th, rt, task);
-        if (guest) schi_guest_leave(rt);
+        schi_push_remote(th, rt, task);
         return;
     }
     schi_count(&core->m.local_schedules, 1);
@@ -3534,6 +3569,7 @@ static SCHI_NOINLINE void schi_task_end(schi_thread *th, sch_task *task, SCHI_ST
 /* This core's heap of a size, made when it is first needed. */
 static SCHI_NOINLINE schi_heap *schi_core_heap(schi_core *core, unsigned size_class) {
     schi_heap *heap = schi_heap_new(&core->rt->config.allocator, core->rt, core, size_class);
+    if (heap) heap->driven = core->rt->config.flavor == SCH_CURRENT_THREAD;
     if (heap) schi_store_rel(&core->heaps[size_class], heap); /* rel: pairs with acq in walkers */
     return heap;
 }
@@ -3547,6 +3583,7 @@ static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned si
     heap = rt->shared_heaps[size_class];
     if (!heap && !rt->shared_closed) { /* once closed, they are read without the lock */
         heap = schi_heap_new(&rt->config.allocator, rt, NULL, size_class);
+        if (heap) heap->driven = rt->config.flavor == SCH_CURRENT_THREAD;
         rt->shared_heaps[size_class] = heap;
     }
     if (heap && !rt->shared_closed) task = schi_heap_alloc(heap);
@@ -3582,7 +3619,7 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
  *================================================================================================*/
 
 /* Take up to max tasks from the injector: the first is returned, the others go to our ring. */
-static sch_task *schi_take_injected(schi_thread *th, schi_core *core, uint64_t max) {
+static sch_task *schi_take_injected(schi_core *core, uint64_t max) {
     schi_node *node = NULL, *next;
     uint64_t n = schi_inject_pop(&core->rt->inject, max, &node);
     sch_task *first;
@@ -3593,7 +3630,6 @@ static sch_task *schi_take_injected(schi_thread *th, schi_core *core, uint64_t m
         next = schi_rd(&node->next);
         if (schi_runq_push(&core->q, node) == 0) schi_push_overflow(core, schi_task_of(node));
     }
-    (void)th;
     return first;
 }
 
@@ -3608,13 +3644,13 @@ static uint64_t schi_fair_share(schi_core *core, SCHI_INDEX len) {
 
 /* The injector's turn although tasks are queued here. While it holds more, it has one batch for
  * each round of the ring; else it is looked at once in a while. */
-static SCHI_NOINLINE sch_task *schi_next_injected(schi_thread *th, schi_core *core) {
+static SCHI_NOINLINE sch_task *schi_next_injected(schi_core *core) {
     SCHI_INDEX len;
     sch_task *task;
     core->inject_left = core->inject_interval;
     if (schi_inject_is_empty(&core->rt->inject)) return NULL;
     len = schi_runq_len(&core->q);
-    task = schi_take_injected(th, core, schi_fair_share(core, len));
+    task = schi_take_injected(core, schi_fair_share(core, len));
     len = schi_runq_len(&core->q) + 1;
     if (len < core->inject_left && !schi_inject_is_empty(&core->rt->inject)) {
         core->inject_left = len;
@@ -3631,7 +3667,7 @@ static sch_task *schi_next_lifo(schi_thread *th, schi_core *core) {
         SCH_LIFO_CAP) { /* two tasks that wake each other must not starve the rest */
         core->lifo_polls = 0;
         node = schi_runq_pop(&core->q);
-        other = node ? schi_task_of(node) : schi_take_injected(th, core, 1);
+        other = node ? schi_task_of(node) : schi_take_injected(core, 1);
         if (other) {
             node = schi_lifo_swap(&core->q, NULL);
             if (node) schi_push_back(th, core, schi_task_of(node));
@@ -3657,11 +3693,11 @@ static void schi_core_settle(schi_core *core) {
 }
 
 /* Something is due before this poll. true: maintenance, go home; *task: one from the injector. */
-static SCHI_NOINLINE bool schi_core_due(schi_thread *th, schi_core *core, sch_task **task) {
+static SCHI_NOINLINE bool schi_core_due(schi_core *core, sch_task **task) {
     core->countdown = 1;
     schi_core_settle(core);
     if (core->ticks_left == 0) return true;
-    if (core->inject_left == 0) *task = schi_next_injected(th, core);
+    if (core->inject_left == 0) *task = schi_next_injected(core);
     schi_core_settle(core);
     core->countdown--; /* this poll */
     return false;
@@ -3672,7 +3708,7 @@ static sch_task *schi_next(schi_thread *th, schi_core *core) {
     sch_task *task = NULL;
     schi_node *node;
     if (SCHI_UNLIKELY(--core->countdown == 0)) {
-        if (schi_core_due(th, core, &task)) return NULL;
+        if (schi_core_due(core, &task)) return NULL;
         if (task) goto found;
     }
     task = schi_next_lifo(th, core);
@@ -3682,7 +3718,7 @@ static sch_task *schi_next(schi_thread *th, schi_core *core) {
     task = node ? schi_task_of(node) : NULL;
     if (SCHI_UNLIKELY(!task)) {
         if (schi_inject_is_empty(&core->rt->inject)) return NULL;
-        task = schi_take_injected(th, core, schi_fair_share(core, 0));
+        task = schi_take_injected(core, schi_fair_share(core, 0));
         if (!task) return NULL;
     }
 found:
@@ -3888,6 +3924,7 @@ static bool schi_core_return(schi_thread *th) {
     th->lent = NULL;
     if (SCHI_LIKELY(core && schi_idle_take_back(&rt->idle, core->index))) {
         th->core = core;
+        schi_store_rlx(&core->m.thread, (uint64_t)th->number); /* rlx: a statistic */
     } else {
         schi_lock(&rt->idle.lock);
         index = schi_idle_acquire(&rt->idle, false);
@@ -3931,7 +3968,6 @@ static void schi_commit(schi_thread *th) {
     case SCHI_COMMIT_IDLE:
         if (!schi_task_idle(task, th->commit_wait)) schi_requeue(th, task);
         break;
-    case SCHI_COMMIT_INJECT: schi_push_inject(th, th->rt, task); break;
     case SCHI_COMMIT_OWN_STACK: schi_stack_own_free(&th->rt->stacks, th->commit_stack); break;
     }
 }
@@ -4240,8 +4276,8 @@ static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
     if (core->sample_polls < SCH_EVENT_INTERVAL && core->sample_ns < SCH_MILLISECOND) return;
     sample = core->sample_ns / core->sample_polls;
     core->sample_ns = core->sample_polls = 0;
-    /* One long poll among short ones, or a preemption, says nothing of what is queued: the smaller of
-     * two samples in a row counts. */
+    /* One long poll among short ones, or a preemption, says nothing of what is queued: the smaller
+     * of two samples in a row counts. */
     mean = sample < core->last_sample_ns ? sample : core->last_sample_ns;
     core->last_sample_ns = sample;
     mean = core->mean_poll_ns - core->mean_poll_ns / 4 + mean / 4;
@@ -4323,7 +4359,7 @@ static sch_task *schi_search(schi_thread *th) {
     }
     for (unsigned round = 0; round < SCH_SPIN_ROUNDS && !task; round++) {
         for (unsigned i = 0; round > 0 && i < 8u << round; i++) schi_cpu_relax();
-        task = schi_take_injected(th, core, schi_fair_share(core, 0));
+        task = schi_take_injected(core, schi_fair_share(core, 0));
         if (!task) task = schi_steal(th);
     }
     th->rescue = false;
@@ -4369,12 +4405,17 @@ static bool schi_look_at_injector(sch_runtime *rt) {
     return late;
 }
 
+/* sch_wake_signal has pushed something, and could not take the lock. */
+static void schi_heed_signal(schi_thread *th, sch_runtime *rt) {
+    if (schi_load_seq(&rt->signalled) && schi_xchg_seq(&rt->signalled, 0u)) schi_notify(th, rt);
+}
+
 /* The standby has been rung: what has waited since the last look although a core is free? */
 static void schi_standby_look(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_idle *d = &rt->idle;
     bool late = false;
-    if (schi_load_seq(&rt->signalled) && schi_xchg_seq(&rt->signalled, 0u)) schi_notify(th, rt);
+    schi_heed_signal(th, rt);
     if (rt->config.no_standby || rt->num_cores == 1) return;
     schi_count_shared(&rt->looks_done, 1);
     schi_lock(&d->lock); /* the looks belong to the place */
@@ -4386,7 +4427,7 @@ static void schi_standby_look(schi_thread *th) {
     }
     if (schi_look_at_injector(rt)) late = true;
     /* Arm again while a core runs; see schi_core_return for one that is lent. */
-    if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d)) schi_standby_arm(rt);
+    schi_standby_arm_if_running(rt);
 out:
     schi_unlock(&d->lock);
     if (late && schi_wake_one(rt, false, true)) schi_count_shared(&rt->rescues, 1);
@@ -4440,8 +4481,7 @@ static schi_core *schi_lie_down(schi_thread *th, bool *searching,
     if (schi_is_closing(rt)) other = schi_unclosed_core(rt);
     if (!other) {
         schi_idle_list(d, &th->sleeper);
-        if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d))
-            schi_standby_arm(rt);
+        schi_standby_arm_if_running(rt);
     }
     return other;
 }
@@ -4506,9 +4546,7 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
         } else if (!me->in_place && !d->standby) { /* the standby left: move up */
             (void)schi_idle_unlist(d, me);
             schi_idle_list(d, me);
-            if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d)) {
-                schi_standby_arm(rt);
-            }
+            schi_standby_arm_if_running(rt);
         } else if (!woken && !me->in_place && th->kind == SCHI_WORKER &&
                    schi_now_ns() >= deadline &&
                    rt->num_workers > rt->num_cores + rt->num_reserved) { /* a spare, long unused */
@@ -4525,6 +4563,7 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
     if (given) searching = me->searching, th->rescue = me->rescue;
     schi_core_taken(th, core, searching);
     schi_standby_arm_if_clear(rt, schi_load_seq(&d->word));
+    schi_heed_signal(th, rt); /* its wake and ours may have been one */
     return true;
 }
 
@@ -4764,6 +4803,9 @@ static void *schi_blocking_main(void *thread) {
     schi_thread *th = (schi_thread *)thread;
     sch_runtime *rt = th->rt;
     sch_task *task;
+    schi_lock(&rt->pool.lock);
+    rt->pool.starting--; /* said by the thread itself: what is live and not starting really runs */
+    schi_unlock(&rt->pool.lock);
     schi_thread_enter(th);
     schi_thread_set_name(th);
     schi_hook_thread(th, rt->config.hooks.on_thread_start);
@@ -4823,13 +4865,7 @@ static int schi_pool_submit(schi_thread *self, sch_runtime *rt, sch_task *task) 
     }
     schi_unlock(&p->lock);
     if (th) schi_unpark(&th->sleeper.parker, NULL);
-    if (!make) return 0;
-    if (schi_thread_new(rt, SCHI_BLOCKING, task, schi_blocking_main) == 0) {
-        schi_lock(&p->lock);
-        p->starting--;
-        schi_unlock(&p->lock);
-        return 0;
-    }
+    if (!make || schi_thread_new(rt, SCHI_BLOCKING, task, schi_blocking_main) == 0) return 0;
     if (schi_pool_refused(p, task, &stranded)) return 0;
     while (stranded) {
         schi_node *next = schi_rd(&stranded->next);
@@ -4916,7 +4952,8 @@ static void schi_shutdown_begin(schi_thread *th, sch_runtime *rt) {
     schi_unlock(&rt->shared_lock);
     for (int i = 0; i < SCHI_HEAP_CLASSES; i++) schi_heap_cancel_all(th, NULL, rt->shared_heaps[i]);
     schi_live_sub(rt, SCHI_NOT_IN - balance);
-    while (schi_wake_one(rt, false, false)) continue;
+    /* Cores that are left over are claimed by those who would lie down again. */
+    for (unsigned i = 0; i < rt->num_cores && schi_wake_one(rt, false, false); i++) continue;
 }
 
 /* Is the caller a task, job or hook of this runtime, maybe with visits elsewhere in between? */
@@ -4978,15 +5015,14 @@ static void schi_drive(schi_thread *th, schi_waiter *w) {
 
 /* Wait for a task's end on a thread that is no task. */
 static int schi_join_as_thread(schi_thread *th, sch_task *task) {
-    sch_runtime *rt = schi_task_runtime(task);
+    sch_runtime *rt = schi_task_runtime(task); /* may be gone, but for a driven one */
     schi_thread visitor;
     schi_waiter w;
     int error = 0;
     memset(&w, 0, sizeof w);
     w.deadline = UINT64_MAX;
     visitor.rt = NULL;
-    if (rt->config.flavor == SCH_CURRENT_THREAD &&
-        !(th && th->kind == SCHI_VISITOR && th->rt == rt)) {
+    if (schi_slab_of(task)->driven && !(th && th->kind == SCHI_VISITOR && th->rt == rt)) {
         error = schi_visit_begin(&visitor, rt);
         th = &visitor;
     }
@@ -5432,6 +5468,7 @@ static SCHI_NOINLINE int schi_spawn_failed(schi_thread *th, const sch_spawn_desc
 /* Have a new blocking job run. 0, or a positive errno: it has been dropped. */
 static SCHI_NOINLINE int schi_spawn_job(schi_thread *th, sch_runtime *rt, schi_core *core,
                                         sch_task *task) {
+    bool guest = schi_guest_enter(th, rt);
     int error;
     if (core) schi_count(&core->m.jobs, 1);
     error = schi_pool_submit(th, rt, task);
@@ -5439,6 +5476,7 @@ static SCHI_NOINLINE int schi_spawn_job(schi_thread *th, sch_runtime *rt, schi_c
         schi_task_release(core, task); /* the handle */
         schi_task_end(th, task, SCHI_DROPPED);
     }
+    if (guest) schi_guest_leave(rt);
     return -error;
 }
 
@@ -5478,8 +5516,7 @@ static SCHI_INLINE int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, S
     if (SCHI_LIKELY(core != NULL)) {
         schi_push_back(th, core, task);
     } else {
-        schi_count_shared(&rt->remote_schedules, 1);
-        schi_push_inject(th, rt, task);
+        schi_push_remote(th, rt, task);
     }
     return 0;
 }
@@ -5714,6 +5751,10 @@ static int schi_block_in_place(schi_thread *th, sch_fn fn, void *arg) {
             th->reserved = true;
         } else if (error == -EBUSY && can_wait) {
             (void)schi_wait(&th, 0); /* granted when a place is free; not cancelled */
+            if (th->reserved) {      /* this thread keeps one: pass it on, and try again */
+                th->reserved = false;
+                schi_unreserve(th, th->rt);
+            }
         } else {
             return -EAGAIN;
         }
@@ -5725,7 +5766,7 @@ static int schi_block_in_place(schi_thread *th, sch_fn fn, void *arg) {
     th = schi_self();
     if (SCHI_UNLIKELY(!schi_core_return(th))) {
         /* No core for us here: queue the task, this thread sleeps. */
-        th = schi_switch_away(th, SCHI_COMMIT_INJECT, 0);
+        th = schi_switch_away(th, SCHI_COMMIT_REQUEUE, 0);
         SCHI_ASSERT(th->core && schi_current(th) == task);
     } else if (SCHI_UNLIKELY(schi_load_seq(&th->rt->reserve_waiters) > 0)) {
         th->reserved = false;

@@ -190,7 +190,7 @@ TEST(badinput_runtime_new) {
     badinput_expect_silence(&q);
 }
 
-/* Every function: NULL, and something that is no runtime ------------------------------------------*/
+/* Every function: NULL, and something that is no runtime ----------------------------------------*/
 
 static uint64_t badinput_zeros[64]; /* may pass for the record of a runtime that was freed */
 
@@ -286,7 +286,7 @@ TEST(badinput_outside_of_a_task) {
     badinput_expect_silence(&q);
 }
 
-/* With a runtime that is all right ----------------------------------------------------------------*/
+/* With a runtime that is all right --------------------------------------------------------------*/
 
 static void badinput_in_task(void *arg) {
     sch_task *other = (sch_task *)arg;

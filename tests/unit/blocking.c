@@ -1,10 +1,10 @@
-/* blocking.c - [11.3] [12]: blocking calls in a task lend or hand over the core, and get one back. */
+/* blocking.c - [11.3] [12]: blocking calls lend or hand over the core, and get one back. */
 #include "support.h"
 
 static const unsigned blocking_workers[] = {1, 2, 3};
 #define BLOCKING_SIZES 3
 
-/* Around spawn + join, nested, with yields -------------------------------------------------------*/
+/* Around spawn + join, nested, with yields ------------------------------------------------------*/
 
 static void blocking_leaf(void *arg) {
     EXPECT(sch_worker_index() != UINT_MAX);
@@ -55,7 +55,7 @@ TEST(blocking_around_spawn_and_join) {
     }
 }
 
-/* Others go on -----------------------------------------------------------------------------------
+/* Others go on ------------------------------------------------------------------------------------
  * Each of these ends only if some other task runs while the call blocks its thread. */
 
 static void blocking_wait_for_own_child(void *arg) {
@@ -80,8 +80,8 @@ TEST(blocking_queued_tasks_go_on) {
     }
 }
 
-/* All workers block with nothing queued, so their cores are lent; what comes from outside then takes
- * one of them. */
+/* All workers block with nothing queued, so their cores are lent; what comes from outside then
+ * takes one of them. */
 TEST(blocking_lent_core_is_taken) {
     for (int i = 0; i < BLOCKING_SIZES; i++) {
         checked_memory memory;
@@ -139,7 +139,7 @@ TEST(blocking_yielded_tasks_are_not_stranded) {
     }
 }
 
-/* In a poll task ----------------------------------------------------------------------------------*/
+/* In a poll task --------------------------------------------------------------------------------*/
 
 typedef struct blocking_poll_state {
     support_gate *gate;
@@ -193,7 +193,7 @@ TEST(blocking_in_a_poll_task) {
     }
 }
 
-/* Waits inside ------------------------------------------------------------------------------------*/
+/* Waits inside ----------------------------------------------------------------------------------*/
 
 typedef struct blocking_pair {
     sch_task *player[2];
@@ -256,7 +256,7 @@ TEST(blocking_waits_inside_change_threads) {
     }
 }
 
-/* block_on inside ---------------------------------------------------------------------------------*/
+/* block_on inside -------------------------------------------------------------------------------*/
 
 typedef struct blocking_other {
     sch_runtime *mine, *other;
@@ -313,7 +313,7 @@ TEST(blocking_block_on_inside) {
     }
 }
 
-/* Places ------------------------------------------------------------------------------------------*/
+/* Places ----------------------------------------------------------------------------------------*/
 
 typedef struct blocking_crowd {
     unsigned inside, most, calls;

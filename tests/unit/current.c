@@ -1,4 +1,4 @@
-/* current.c - [11.5] [13]: SCH_CURRENT_THREAD. Tasks run only while somebody waits in the runtime. */
+/* current.c - [11.5] [13]: SCH_CURRENT_THREAD. Tasks run while somebody waits in the runtime. */
 #include "support.h"
 
 typedef struct current {
@@ -127,8 +127,8 @@ TEST(current_driver_is_woken) {
     support_end(c.rt, &memory);
 }
 
-/* Several threads wait at once, each for what only running tasks can bring; one drives at a time, and
- * when it leaves another takes over. */
+/* Several threads wait at once, each for what only running tasks can bring; one drives at a time,
+ * and when it leaves another takes over. */
 static void current_yielder(void *arg) {
     for (int i = 0; i < 3; i++) EXPECT_EQ(sch_yield_now(), 0);
     support_count(arg);
@@ -203,6 +203,58 @@ TEST(current_driver_hands_over) {
     }
 }
 
+/* What the first thread waits for ends in the midst of a flood of tasks; the second one, asleep till
+ * then, must run the rest, or it waits for ever. */
+typedef struct current_flood {
+    sch_task *first, *second; /* each joined by one thread; the second suspends */
+    unsigned count;
+} current_flood;
+
+static void current_drop_in_flood(void *arg) {
+    current_flood *f = (current_flood *)arg;
+    if (support_add(&f->count, 1) == 200) sch_wake(f->second);
+}
+
+static void current_end_in_flood(void *arg) {
+    EXPECT_EQ(sch_suspend(), 0);
+    for (int i = 0; i < 200; i++) EXPECT_EQ(sch_go(NULL, current_drop_in_flood, arg), 0);
+}
+
+static void current_suspend(void *arg) {
+    (void)arg;
+    EXPECT_EQ(sch_suspend(), 0);
+}
+
+TEST(current_driver_leaves_in_a_flood) {
+    for (unsigned i = 0; i < 20; i++) {
+        checked_memory memory;
+        sch_config config = support_config(&memory, 0);
+        support_thread thread[2];
+        sch_task *task[2];
+        current_flood f;
+        config.event_interval = 5; /* it looks up soon */
+        sch_runtime *rt = support_begin(&config);
+        f.count = 0;
+        f.first = sch_retain(sch_spawn(rt, current_end_in_flood, &f));
+        f.second = sch_retain(sch_spawn(rt, current_suspend, NULL));
+        /* Either order, because it decides which of the two is woken to drive. */
+        task[0] = i % 2 ? f.first : f.second;
+        task[1] = i % 2 ? f.second : f.first;
+        for (int j = 0; j < 2; j++) {
+            support_thread_start(&thread[j], current_wait_for_task, task[j]);
+            WAIT_FOR(schi_load_seq(&task[j]->state) & SCHI_JOIN_WAITER);
+            WAIT_FOR(schi_load_seq(&f.second->state) & SCHI_WAIT_WAKE);
+        }
+        support_nap(500); /* most times both sleep then */
+        sch_wake(f.first);
+        for (int j = 0; j < 2; j++) support_thread_join(&thread[j]);
+        EXPECT_EQ(f.count, 200);
+        sch_release(f.first);
+        sch_release(f.second);
+        support_end(rt, &memory);
+    }
+}
+
 /* Tasks of two runtimes join each other's; each runtime has its driver. */
 static void current_join_task(void *arg) {
     current *c = (current *)arg;
@@ -244,7 +296,7 @@ TEST(current_joins_across_runtimes) {
     }
 }
 
-/* Shutdown drives, with a look, with a deadline and without; clean-up runs on the caller's thread. */
+/* Shutdown drives, with a deadline or without; clean-up runs on the caller's thread. */
 static void current_clean_up(void *arg) {
     current *c = (current *)arg;
     EXPECT_EQ(sch_suspend(), -ECANCELED);

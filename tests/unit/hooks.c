@@ -1,5 +1,5 @@
-/* hooks.c - [11] [12] [13]: every hook is called as often as it must be, in the right order, and what
- * it may not do is refused there. */
+/* hooks.c - [11] [12] [13]: every hook is called as often as it must be, in the right order, and
+ * what it may not do is refused there. */
 #include "support.h"
 
 #define HOOKS_THREADS 256
@@ -167,7 +167,7 @@ static void hooks_end(hooks_record *r, checked_memory *memory) {
     pthread_mutex_destroy(&r->lock);
 }
 
-/* Balance -----------------------------------------------------------------------------------------*/
+/* Balance ---------------------------------------------------------------------------------------*/
 
 static void hooks_inside(void *arg) {
     EXPECT_EQ(sch_join(sch_spawn(NULL, support_count, arg)), 0);
@@ -249,7 +249,7 @@ TEST(hooks_balance_without_threads) {
     hooks_end(&r, &memory);
 }
 
-/* Waits -------------------------------------------------------------------------------------------*/
+/* Waits -----------------------------------------------------------------------------------------*/
 
 static void hooks_wait_for_wake(void *arg) {
     (void)arg;
@@ -301,7 +301,7 @@ TEST(hooks_drop_must_not_wait) {
     support_end(rt, &memory);
 }
 
-/* Spawning, waking and cancelling -----------------------------------------------------------------*/
+/* Spawning, waking and cancelling ---------------------------------------------------------------*/
 
 typedef struct hooks_actor {
     sch_task *sleeper;        /* suspends again and again */
@@ -358,8 +358,8 @@ static void hooks_sleeper(void *arg) {
     }
 }
 
-/* What hooks queue is not lost, also in the hook just before a worker sleeps, with nobody to come to
- * its rescue. */
+/* What hooks queue is not lost, also in the hook just before a worker sleeps, with nobody to come
+ * to its rescue. */
 TEST(hooks_may_spawn_wake_and_cancel) {
     for (unsigned workers = 1; workers <= 3; workers++) {
         checked_memory memory;
@@ -455,7 +455,7 @@ TEST(hooks_act_just_before_sleep) {
     }
 }
 
-/* park_unpark_count and thread --------------------------------------------------------------------*/
+/* park_unpark_count and thread ------------------------------------------------------------------*/
 
 /* On a core: it is not parked, and held by this very thread. */
 static void hooks_look(void) {
@@ -481,13 +481,30 @@ static void hooks_take_over(void *arg) {
     support_gate_open(&f->gate);
 }
 
+/* Nobody can take an idle core while we hold the lock. */
+static void hooks_idle_is_odd(sch_runtime *rt) {
+    schi_lock(&rt->idle.lock);
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        if (!(schi_load_seq(&rt->idle.idle[i / 64]) >> i % 64 & 1)) continue;
+        EXPECT_EQ(schi_counted(&rt->cores[i]->m.park_unparks) % 2, 1);
+    }
+    schi_unlock(&rt->idle.lock);
+}
+
+/* At the first call the thread that shall take over is only just being made, and the core idle. */
+static void hooks_blocked(void *arg) {
+    hooks_follow *f = (hooks_follow *)arg;
+    hooks_idle_is_odd(f->rt);
+    support_gate_wait(&f->gate);
+}
+
 static void hooks_handed(void *arg) {
     hooks_follow *f = (hooks_follow *)arg;
     hooks_look();
     f->core = sch_worker_index();
     f->first = *hooks_number_here();
     EXPECT_EQ(sch_go(NULL, hooks_take_over, f), 0);
-    EXPECT_EQ(sch_block_in_place(support_gate_wait, &f->gate), 0);
+    EXPECT_EQ(sch_block_in_place(hooks_blocked, f), 0);
     hooks_look();
     EXPECT(f->first != f->second);
 }

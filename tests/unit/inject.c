@@ -186,7 +186,7 @@ TEST(inject_stress_two_consumers) { inject_run(test_scale(100000), 2, 0); }
 TEST(inject_stress_one_consumer) { inject_run(test_scale(100000), 1, 0); }
 
 TEST(inject_close_race) {
-    for (size_t round = test_scale(200); round > 0; round--) {
-        inject_run(400, 1 + round % 2, 1 + (size_t)(test_random() % 600));
+    for (size_t round = test_scale(100); round > 0; round--) {
+        inject_run(4000, 1 + round % 2, 1 + (size_t)(test_random() % 8000));
     }
 }

@@ -41,7 +41,7 @@ static void lifecycle_settle(sch_task *task) {
     YIELD_UNTIL(sch_is_done(task) || (schi_load_seq(&task->state) & SCHI_WAIT_BITS));
 }
 
-/* Spawn -------------------------------------------------------------------------------------------*/
+/* Spawn -----------------------------------------------------------------------------------------*/
 
 static void lifecycle_spawner(void *arg, unsigned index) {
     lifecycle *t = (lifecycle *)arg;
@@ -65,7 +65,7 @@ static void lifecycle_from_threads(lifecycle *t) {
 
 TEST(lifecycle_spawn_from_foreign_threads) { lifecycle_each(lifecycle_from_threads); }
 
-/* Wake --------------------------------------------------------------------------------------------*/
+/* Wake ------------------------------------------------------------------------------------------*/
 
 static void lifecycle_suspend_twice(void *arg) {
     lifecycle *t = (lifecycle *)arg;
@@ -125,7 +125,7 @@ static void lifecycle_wake_in_join(lifecycle *t) {
 
 TEST(lifecycle_wake_in_another_wait) { lifecycle_each_in_task(lifecycle_wake_in_join); }
 
-/* Join --------------------------------------------------------------------------------------------*/
+/* Join ------------------------------------------------------------------------------------------*/
 
 static void lifecycle_join_self(void *arg) {
     EXPECT(sch_self() != NULL);
@@ -171,7 +171,7 @@ static void lifecycle_joins(lifecycle *t) {
 
 TEST(lifecycle_join_refused) { lifecycle_each_in_task(lifecycle_joins); }
 
-/* Cancel ------------------------------------------------------------------------------------------*/
+/* Cancel ----------------------------------------------------------------------------------------*/
 
 static const sch_spawn_desc lifecycle_counted = {"counted", NULL, 0, 0, support_count};
 
@@ -343,7 +343,7 @@ static void lifecycle_cancel_in_poll(lifecycle *t) {
 
 TEST(lifecycle_cancel_during_a_poll) { lifecycle_each_in_task(lifecycle_cancel_in_poll); }
 
-/* Handles -----------------------------------------------------------------------------------------*/
+/* Handles ---------------------------------------------------------------------------------------*/
 
 static void lifecycle_wait_forever(void *arg) {
     (void)arg;
@@ -418,8 +418,8 @@ static void lifecycle_references(lifecycle *t) {
 
 TEST(lifecycle_references_from_many_threads) { lifecycle_each(lifecycle_references); }
 
-/* A foreign thread is still inside sch_wake or sch_cancel, which may be what lets the last task end,
- * while the runtime is freed. */
+/* A foreign thread is still inside sch_wake or sch_cancel, which may be what lets the last task
+ * end, while the runtime is freed. */
 typedef struct lifecycle_race {
     sch_task *task[2];
     unsigned go;
@@ -465,7 +465,34 @@ TEST(lifecycle_waker_outlives_the_runtime) {
     }
 }
 
-/* Spawning during and after shutdown --------------------------------------------------------------*/
+static void lifecycle_free(void *arg) {
+    lifecycle *t = (lifecycle *)arg;
+    sch_runtime_free(t->rt);
+    support_set(&t->a, 1);
+}
+
+/* What lets that be: the runtime is there until the last such thread has left it. */
+TEST(lifecycle_free_waits_for_guests) {
+    for (int i = 0; i < LIFECYCLE_SIZES; i++) {
+        checked_memory memory;
+        sch_config config = support_config(&memory, lifecycle_workers[i]);
+        support_thread thread;
+        lifecycle t;
+        memset(&t, 0, sizeof t);
+        t.rt = support_begin(&config);
+        EXPECT(schi_guest_enter(NULL, t.rt));
+        support_thread_start(&thread, lifecycle_free, &t);
+        WAIT_FOR(schi_event_is_set(&t.rt->done));
+        support_nap(1000);
+        EXPECT_EQ(support_get(&t.a), 0);
+        EXPECT(checked_live(&memory) > 0);
+        schi_guest_leave(t.rt);
+        support_thread_join(&thread);
+        checked_end(&memory);
+    }
+}
+
+/* Spawning during and after shutdown ------------------------------------------------------------*/
 
 typedef struct lifecycle_late {
     sch_runtime *rt;

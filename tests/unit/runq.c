@@ -14,8 +14,11 @@ static long runq_id(schi_node *node) { return node ? (long)((runq_item *)(void *
 
 static runq_item *runq_items(size_t n) {
     runq_item *items = (runq_item *)calloc(n, sizeof *items);
-    for (size_t i = 0; items && i < n; i++) items[i].id = (unsigned)i;
     if (!items) abort();
+    for (size_t i = 0; i < n; i++) {
+        items[i].id = (unsigned)i;
+        schi_wr(&items[i].node.next, &items[0].node); /* nothing to rely on */
+    }
     return items;
 }
 
@@ -271,12 +274,14 @@ static void runq_put(runq_stress *s, unsigned me, schi_node *node) {
 static void runq_produce(runq_stress *s, schi_rng *rng) {
     for (size_t i = 0; i < s->num_items; i++) {
         schi_node *node = &s->items[i].node;
+        const uint32_t lean = i / 10000 % 2; /* a full ring and a nearly empty one, by turns */
         s->items[i].id = (unsigned)i;
         if (schi_rng_below(rng, 4) == 0) node = schi_lifo_swap(&s->rings[0], node);
         if (node) runq_put(s, 0, node);
         schi_runq_check(&s->rings[0]);
         if (schi_rng_below(rng, 256) == 0) sched_yield(); /* one CPU: let thieves have a turn */
-        while (schi_rng_below(rng, 3) == 0 && (node = schi_runq_pop(&s->rings[0])) != NULL) {
+        while (schi_rng_below(rng, 8) < (lean ? 5 : 2) &&
+               (node = schi_runq_pop(&s->rings[0])) != NULL) {
             runq_take(s, node);
         }
     }

@@ -67,7 +67,7 @@ static void shutdown_check(shutdown_case *c) {
     }
 }
 
-/* Tasks in every state ------------------------------------------------------------------------*/
+/* Tasks in every state --------------------------------------------------------------------------*/
 
 static void shutdown_suspend(void *arg) {
     support_add(&((shutdown_item *)arg)->started, 1);
@@ -209,7 +209,7 @@ static void shutdown_of_every_state(unsigned workers, bool settle) {
     c.rt = support_begin(&config);
     shutdown_populate(&c);
     shutdown_populate_more(&c, settle);
-    for (int i = 0; i < 3; i++) (void)shutdown_spawn_job(&c, shutdown_job_runs); /* two only queued */
+    for (int i = 0; i < 3; i++) (void)shutdown_spawn_job(&c, shutdown_job_runs); /* some queued */
     support_thread_start(&opener, shutdown_open_gate, &c);
     EXPECT_EQ(sch_runtime_shutdown(c.rt, SCH_FOREVER), 0);
     EXPECT_EQ(sch_runtime_shutdown(c.rt, 0), 0);
@@ -284,8 +284,8 @@ static void shutdown_spin(void *arg) {
     while (!support_get(&item->all->release)) sched_yield();
 }
 
-/* In SCH_CURRENT_THREAD a task that computes holds up the caller as well, but one that waits under a
- * shield does not. */
+/* In SCH_CURRENT_THREAD a task that computes holds up the caller as well, but one that waits under
+ * a shield does not. */
 static void shutdown_shielded(void *arg) {
     shutdown_item *item = (shutdown_item *)arg;
     EXPECT_EQ(sch_shield_begin(SCH_FOREVER), 0);

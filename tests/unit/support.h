@@ -203,7 +203,7 @@ TEST_UNUSED static void support_spin(uint64_t ns) {
     while (sch_now() - start < ns) continue;
 }
 
-/* Gate: waiting for it blocks the thread, in a way the library knows nothing of. Both are sch_fn. */
+/* Gate: waiting for it blocks the thread, without the library's knowledge. Both are sch_fn. */
 typedef struct support_gate {
     pthread_mutex_t lock;
     pthread_cond_t changed;

@@ -123,7 +123,7 @@ static void threads_refused_call(void *arg) {
     }
 }
 
-/* With no thread but the workers, whatever needs another one is refused at once and has no effect. */
+/* With no thread but the workers, what needs another one is refused at once and has no effect. */
 TEST(threads_none_but_workers) {
     for (unsigned workers = 1; workers <= 2; workers++) {
         checked_memory memory;

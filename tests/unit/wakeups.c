@@ -4,7 +4,7 @@
 
 #include <sys/resource.h>
 
-/* Nothing, some nanoseconds, some microseconds, up to 100: where the worker is on its way to sleep. */
+/* Nothing, some nanoseconds, up to 100 microseconds: where a worker is on its way to sleep. */
 static void wakeups_delay(void) {
     static const unsigned limits[] = {1, 300, 3000, 3000, 10000, 10000, 30000, 100000};
     uint64_t random = test_random();
@@ -37,7 +37,7 @@ static sch_status wakeups_poller(sch_task *self, void *state) {
     return SCH_PENDING;
 }
 
-/* Each wake is sent to an idle task, and must arrive; the test's time-out finds one that does not. */
+/* Each wake is sent to an idle task and must arrive; the time-out finds one that does not. */
 static void wakeups_await(wakeups_target *t, unsigned acks) {
     for (unsigned i = 0; support_get(&t->acks) != acks; i++) {
         if (i > 20) sched_yield();
@@ -151,7 +151,7 @@ TEST(wakeups_between_runtimes) {
     }
 }
 
-/* Idle --------------------------------------------------------------------------------------------*/
+/* Idle ------------------------------------------------------------------------------------------*/
 
 /* CPU time of this process in ns, and how often one of its threads has gone to sleep. */
 static uint64_t wakeups_usage(long *sleeps) {
@@ -191,7 +191,7 @@ TEST(wakeups_idle_costs_nothing) {
     support_end(t.rt, &memory);
 }
 
-/* From signal handlers ----------------------------------------------------------------------------*/
+/* From signal handlers --------------------------------------------------------------------------*/
 
 static wakeups_target *wakeups_signalled; /* whom the handler wakes; NULL: nobody */
 static unsigned wakeups_sent;             /* by the handler */
