@@ -4285,7 +4285,8 @@ static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
     core->mean_poll_ns = mean;
     schi_store_rlx(&core->m.mean_poll_ns, mean); /* rlx: a statistic */
     if (!core->alone) {
-        uint32_t len = mean < SCH_MOVE_COST_NS ? UINT32_MAX
+        bool stay = mean < SCH_MOVE_COST_NS && !core->rt->config.no_standby;
+        uint32_t len = stay ? UINT32_MAX
                                                : (uint32_t)((SCH_WAKE_COST_NS + mean - 1) / mean);
         schi_store_rlx(&core->wake_len, len); /* rlx: a hint */
     }
@@ -4380,16 +4381,16 @@ static void schi_stop_search(schi_thread *th) {
     if (queued > 0 && queued >= schi_load_rlx(&core->wake_len)) schi_notify_soft(th, th->rt);
 }
 
-/* Is something that was queued on this core at the last look still there? */
-static bool schi_look_at_core(schi_core *core, schi_look *look) {
+/* How many of the tasks that were queued on this core at the last look are still there? */
+static unsigned schi_look_at_core(schi_core *core, schi_look *look) {
     uint64_t polls = schi_counted(&core->m.polls);
     SCHI_HEAD head = schi_load_acq(&core->q.head); /* acq: tail below is then not older */
     SCHI_INDEX real = schi_runq_real_of(head);
     SCHI_INDEX tail = schi_load_acq(&core->q.tail);     /* acq: only compared */
     SCHI_INDEX ahead = (SCHI_INDEX)(look->tail - real); /* of the last look's tasks, those left */
-    bool lifo = !schi_lifo_is_empty(&core->q), late = false;
-    if (look->queued && ahead > 0 && ahead <= SCH_RUNQ_CAP) late = true;
-    if (look->lifo && lifo && look->polls == polls) late = true; /* behind one and the same poll */
+    bool lifo = !schi_lifo_is_empty(&core->q);
+    unsigned late = look->queued && ahead <= SCH_RUNQ_CAP ? (unsigned)ahead : 0;
+    if (look->lifo && lifo && look->polls == polls) late++; /* behind one and the same poll */
     look->polls = polls;
     look->tail = tail;
     look->queued = tail != real;
@@ -4397,12 +4398,12 @@ static bool schi_look_at_core(schi_core *core, schi_look *look) {
     return late;
 }
 
-static bool schi_look_at_injector(sch_runtime *rt) {
+static unsigned schi_look_at_injector(sch_runtime *rt) {
     uint64_t popped = schi_load_acq(&rt->inject.popped); /* acq: only compared */
-    bool late = rt->look_injected && popped < rt->look_pushed;
+    uint64_t late = rt->look_injected && popped < rt->look_pushed ? rt->look_pushed - popped : 0;
     rt->look_injected = !schi_inject_is_empty(&rt->inject);
     rt->look_pushed = popped + schi_inject_len(&rt->inject);
-    return late;
+    return late < rt->num_cores ? (unsigned)late : rt->num_cores;
 }
 
 /* sch_wake_signal has pushed something, and could not take the lock. */
@@ -4414,7 +4415,7 @@ static void schi_heed_signal(schi_thread *th, sch_runtime *rt) {
 static void schi_standby_look(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_idle *d = &rt->idle;
-    bool late = false;
+    unsigned late = 0;
     schi_heed_signal(th, rt);
     if (rt->config.no_standby || rt->num_cores == 1) return;
     schi_count_shared(&rt->looks_done, 1);
@@ -4423,14 +4424,15 @@ static void schi_standby_look(schi_thread *th) {
     /* Clear ARMED before looking: who begins to run later sets the alarm again. */
     (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED);
     for (unsigned i = 0; i < rt->num_cores; i++) {
-        if (schi_look_at_core(rt->cores[i], &rt->looks[i])) late = true;
+        late += schi_look_at_core(rt->cores[i], &rt->looks[i]);
     }
-    if (schi_look_at_injector(rt)) late = true;
+    late += schi_look_at_injector(rt);
     /* Arm again while a core runs; see schi_core_return for one that is lent. */
     schi_standby_arm_if_running(rt);
 out:
     schi_unlock(&d->lock);
-    if (late && schi_wake_one(rt, false, true)) schi_count_shared(&rt->rescues, 1);
+    /* As many as are late: the thieves themselves may not think what they find worth a wake. */
+    for (; late > 0 && schi_wake_one(rt, false, true); late--) schi_count_shared(&rt->rescues, 1);
 }
 
 /* A core that shutdown has not come to, and that nobody holds. Under idle.lock. */

@@ -203,8 +203,8 @@ TEST(current_driver_hands_over) {
     }
 }
 
-/* What the first thread waits for ends in the midst of a flood of tasks; the second one, asleep till
- * then, must run the rest, or it waits for ever. */
+/* What the first thread waits for ends in the midst of a flood of tasks; the second one, asleep
+ * till then, must run the rest, or it waits for ever. */
 typedef struct current_flood {
     sch_task *first, *second; /* each joined by one thread; the second suspends */
     unsigned count;

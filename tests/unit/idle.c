@@ -89,32 +89,44 @@ TEST(idle_word) {
     idle_free(d);
 }
 
-/* At most half of the running cores begin to search, also when all try at once. */
+/* At most half of the running cores search, also when all try at once. */
 typedef struct idle_searchers {
     schi_idle *d;
-    unsigned begun; /* atomic */
+    unsigned limit, now; /* now: atomic: those that search */
+    size_t tries, begun; /* begun: atomic */
 } idle_searchers;
 
 static void idle_search(void *arg, unsigned me) {
     idle_searchers *s = (idle_searchers *)arg;
     (void)me;
-    for (int i = 0; i < 10; i++) {
-        if (schi_idle_try_search(s->d)) __atomic_fetch_add(&s->begun, 1u, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < s->tries; i++) {
+        if (!schi_idle_try_search(s->d)) continue;
+        EXPECT(support_add(&s->now, 1) <= s->limit);
+        __atomic_fetch_add(&s->begun, (size_t)1, __ATOMIC_RELAXED);
+        if (i % 64 == 0) sched_yield();
+        support_add(&s->now, 0u - 1);
+        (void)schi_idle_stop_search(s->d);
     }
 }
 
 TEST(idle_half_search) {
     for (unsigned running = 0; running <= 9; running++) {
         idle_searchers s;
-        s.d = idle_new(9), s.begun = 0;
+        unsigned searching = 0;
+        memset(&s, 0, sizeof s);
+        s.d = idle_new(9);
+        s.limit = (running + 1) / 2;
         schi_lock(&s.d->lock);
         for (unsigned i = 0; i < running; i++) (void)schi_idle_acquire(s.d, false);
         schi_unlock(&s.d->lock);
-        crew_run(3, idle_search, &s);
-        EXPECT_EQ(s.begun, (running + 1) / 2);
-        idle_expect_word(s.d, running, (running + 1) / 2);
-        for (; s.begun > 0; s.begun--) EXPECT_EQ(schi_idle_stop_search(s.d), s.begun == 1);
-        EXPECT_EQ(schi_idle_try_search(s.d), running > 0);
+        while (schi_idle_try_search(s.d)) searching++;
+        EXPECT_EQ(searching, s.limit);
+        idle_expect_word(s.d, running, searching);
+        for (; searching > 0; searching--) EXPECT_EQ(schi_idle_stop_search(s.d), searching == 1);
+        s.tries = running <= 6 ? test_scale(30000) : 0; /* four threads */
+        crew_run(4, idle_search, &s);
+        EXPECT_EQ(s.begun > 0, running > 0 && s.tries > 0);
+        idle_expect_word(s.d, running, 0);
         idle_free(s.d);
     }
 }
@@ -287,7 +299,7 @@ static void idle_loan_work(void *arg, unsigned me) {
             core = SCHI_NO_CORE;
         }
         EXPECT_EQ(core, SCHI_NO_CORE); /* nothing was claimed that was not lent */
-        sched_yield();
+        if (schi_rng_below(&rng, 8) == 0) sched_yield();
     }
 }
 
@@ -295,7 +307,7 @@ TEST(idle_loans) {
     idle_loan l;
     memset(&l, 0, sizeof l);
     l.d = idle_new(130);
-    l.rounds = test_scale(100000);
+    l.rounds = test_scale(200000);
     l.holding = IDLE_HOLDERS;
     schi_lock(&l.d->lock);
     while (schi_idle_acquire(l.d, false) != SCHI_NO_CORE) continue;

@@ -157,7 +157,7 @@ static void kit_racer(void *arg, unsigned me) {
 TEST(kit_parker_deadline_race) {
     kit_race r;
     memset(&r, 0, sizeof r);
-    r.wakes = test_scale(8000);
+    r.wakes = test_scale(4000);
     EXPECT_EQ(schi_parker_init(&r.parker), 0);
     crew_run(2, kit_racer, &r);
     EXPECT(!schi_park(&r.parker, 0)); /* no wake came twice */

@@ -1,5 +1,5 @@
-/* many.c - a million tasks at once, counted in the allocator's bytes, and a flood through the ring's
- * overflow with thieves around. */
+/* many.c - a million tasks at once, counted in the allocator's bytes, and a flood through the
+ * ring's overflow with thieves around. */
 
 static SCHI_ATOMIC(uint64_t) many_polled;
 
@@ -105,7 +105,8 @@ static void many_mark(void *arg) {
 }
 
 static void many_flood(void *arg) {
-    for (size_t i = 0; i < *(size_t *)arg; i++) EXPECT_EQ(sch_go(NULL, many_mark, many_runs + i), 0);
+    for (size_t i = 0; i < *(size_t *)arg; i++)
+        EXPECT_EQ(sch_go(NULL, many_mark, many_runs + i), 0);
 }
 
 TEST(many_overflow_with_thieves) {

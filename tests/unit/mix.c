@@ -1,5 +1,6 @@
-/* mix.c - everything at once, on each number of workers: floods, joins, yields, poll tasks, blocking
- * calls that wait inside, blocking jobs, tasks that wake each other. Totals must come out exact. */
+/* mix.c - everything at once, on each number of workers: floods, joins, yields, poll tasks,
+ * blocking calls that wait inside, blocking jobs, tasks that wake each other. Totals must come out
+ * exact. */
 
 typedef SCHI_ATOMIC(long) mix_count;
 

@@ -137,3 +137,52 @@ TEST(standby_rests_when_all_is_idle) {
     EXPECT(support_metrics(rt).standby_alarm_count > 0);
     support_end(rt, &memory);
 }
+
+/* One look of the standby sends a thread for each task that is late, as far as cores are free. */
+typedef struct standby_crowd {
+    SCHI_ATOMIC(unsigned) started;
+    uint64_t looks;
+} standby_crowd;
+
+static void standby_crowd_child(void *arg) {
+    standby_crowd *c = (standby_crowd *)arg;
+    schi_add_seq(&c->started, 1u);
+    while (schi_load_seq(&c->started) < 3)
+        usleep(1000); /* keeps its core busy until all are there */
+}
+
+static void standby_crowd_parent(void *arg) {
+    standby_crowd *c = (standby_crowd *)arg;
+    sch_metrics_snapshot m;
+    sch_task *child[3];
+    for (int i = 0; i < 3; i++) child[i] = sch_spawn(NULL, standby_crowd_child, c);
+    while (schi_load_seq(&c->started) < 3) usleep(1000); /* one long poll */
+    EXPECT_EQ(sch_metrics(schi_self()->rt, &m), 0);
+    c->looks = m.standby_look_count - c->looks;
+    for (int i = 0; i < 3; i++) EXPECT_EQ(sch_join(child[i]), 0);
+}
+
+static void standby_crowd_nothing(void *arg) { (void)arg; }
+
+TEST(standby_rescues_all_that_is_late) {
+    standby_crowd c;
+    sch_config config;
+    sch_runtime *rt;
+    memset(&c, 0, sizeof c);
+    memset(&config, 0, sizeof config);
+    config.workers = 4;
+    config.standby_period_ns = 400 * SCH_MILLISECOND;
+    rt = sch_runtime_new(&config);
+    if (!EXPECT(rt != NULL)) return;
+    /* Teach the cores that tasks are short, so that no push is worth a wake. */
+    for (unsigned i = 0; i < 4; i++) {
+        schi_store_rlx(&rt->cores[i]->wake_len, UINT32_MAX); /* rlx: a hint */
+    }
+    EXPECT_EQ(sch_join(sch_spawn(rt, standby_crowd_nothing, NULL)), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        schi_store_rlx(&rt->cores[i]->wake_len, UINT32_MAX); /* rlx: a hint */
+    }
+    EXPECT_EQ(sch_join(sch_spawn(rt, standby_crowd_parent, &c)), 0);
+    EXPECT(c.looks <= 3); /* one to see them, one to find them late, one for a slow machine */
+    sch_runtime_free(rt);
+}

@@ -432,12 +432,21 @@ TEST(task_joins) {
     }
 }
 
-/* The same in a runtime: a task that waits for a blocking job is cancelled while the job ends. The
- * grant may come between the cancel that resumes it and its look at why it was resumed. */
-static void task_spin(void *arg) {
-    for (unsigned n = 1; !__atomic_load_n((bool *)arg, __ATOMIC_ACQUIRE); n++) {
-        if (n % 64 == 0) sched_yield();
-    }
+/* The same in a runtime: a job cancels the task that waits for it, and ends. The grant may come
+ * just when the task, resumed by the cancel, looks why it was resumed. */
+typedef struct task_pair {
+    sch_task *joiner;  /* atomic */
+    uint32_t delay;    /* between the cancel and the end */
+    bool over;         /* atomic: of all */
+} task_pair;
+
+static void task_cancel_joiner(void *arg) {
+    task_pair *pair = (task_pair *)arg;
+    sch_task *joiner;
+    while (!(joiner = __atomic_load_n(&pair->joiner, __ATOMIC_ACQUIRE))) sched_yield();
+    while (!(schi_load_seq(&joiner->state) & SCHI_WAIT_CANCEL)) sched_yield();
+    EXPECT_EQ(sch_cancel(joiner), 0);
+    for (uint32_t n = pair->delay; n > 0; n--) schi_cpu_relax();
 }
 
 static void task_join_or_not(void *arg) {
@@ -447,23 +456,30 @@ static void task_join_or_not(void *arg) {
     if (result != 0) sch_detach(job);
 }
 
+static void task_keep_awake(void *arg) { /* a worker that sleeps resumes nobody soon */
+    while (!__atomic_load_n(&((task_pair *)arg)->over, __ATOMIC_RELAXED)) (void)sch_yield_now();
+}
+
 TEST(task_join_cancel_race) {
     checked_memory memory;
     sch_config config = support_config(&memory, 1);
     sch_runtime *rt = support_begin(&config);
-    for (size_t i = test_scale(4000); i > 0; i--) {
-        bool go = false;
-        sch_task *job = sch_spawn_blocking(rt, task_spin, &go);
+    task_pair pair;
+    memset(&pair, 0, sizeof pair);
+    sch_task *busy = sch_spawn(rt, task_keep_awake, &pair);
+    for (size_t i = test_scale(8000); i > 0; i--) {
+        pair.delay = (uint32_t)(test_random() % 100);
+        sch_task *job = sch_spawn_blocking(rt, task_cancel_joiner, &pair);
         sch_task *joiner = job ? sch_spawn(rt, task_join_or_not, sch_retain(job)) : NULL;
         if (!EXPECT(joiner != NULL)) break;
-        while (!(schi_load_seq(&joiner->state) & SCHI_WAIT_CANCEL)) sched_yield();
-        EXPECT_EQ(sch_cancel(joiner), 0);
-        for (uint64_t n = test_random() % 60; n > 0; n--) schi_cpu_relax();
-        __atomic_store_n(&go, true, __ATOMIC_RELEASE);
+        __atomic_store_n(&pair.joiner, joiner, __ATOMIC_RELEASE);
+        while (!sch_is_done(job)) sched_yield(); /* it looks at the joiner until then */
+        __atomic_store_n(&pair.joiner, NULL, __ATOMIC_RELAXED);
         int result = sch_join(joiner);
         EXPECT(result == 0 || result == -ECANCELED);
-        while (!sch_is_done(job)) sched_yield(); /* it looks at `go` until then */
         sch_release(job);
     }
+    __atomic_store_n(&pair.over, true, __ATOMIC_RELAXED);
+    EXPECT_EQ(sch_join(busy), 0);
     support_end(rt, &memory);
 }
