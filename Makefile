@@ -9,6 +9,7 @@
 
 CXX ?= c++
 CASE ?= spawn_local
+VALGRIND_TESTS ?= mix lifecycle slab task pool runq
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 BUDGET ?= 10

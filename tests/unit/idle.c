@@ -123,7 +123,7 @@ TEST(idle_half_search) {
         EXPECT_EQ(searching, s.limit);
         idle_expect_word(s.d, running, searching);
         for (; searching > 0; searching--) EXPECT_EQ(schi_idle_stop_search(s.d), searching == 1);
-        s.tries = running <= 6 ? test_scale(30000) : 0; /* four threads */
+        s.tries = running <= 6 ? test_scale(150000) : 0; /* four threads */
         crew_run(4, idle_search, &s);
         EXPECT_EQ(s.begun > 0, running > 0 && s.tries > 0);
         idle_expect_word(s.d, running, 0);

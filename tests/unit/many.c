@@ -97,7 +97,7 @@ TEST(many_tasks_never_started) {
     if (n >= 100000) EXPECT(each < 64 * 1.01 + 1);
 }
 
-/* Every task of a flood runs exactly once, whatever way it takes: ring, overflow, injector, theft. */
+/* Every task of a flood runs exactly once, whatever way it takes: ring, overflow, theft. */
 static unsigned char *many_runs;
 
 static void many_mark(void *arg) {

@@ -487,7 +487,7 @@ static void stack_travel(stack_strand *me) {
     stack_trip *t = (stack_trip *)me->arg;
     volatile size_t visits = 0; /* on the stack that travels */
     const size_t all = t->left;
-    for (; t->left > 0; t->left--, visits++) {
+    for (; t->left > 0; t->left--, visits = visits + 1) {
         EXPECT(schi_tls_get() == t->record);
         stack_pause(me);
     }
