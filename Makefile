@@ -9,7 +9,7 @@
 
 CXX ?= c++
 CASE ?= spawn_local
-VALGRIND_TESTS ?= mix lifecycle slab task pool runq
+VALGRIND_TESTS ?= mix_1 mix_2 slab task runq
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 BUDGET ?= 10

@@ -123,7 +123,7 @@ memcheck() (
     have valgrind || { skip valgrind "valgrind not found"; return; }
     TIMEOUT=${TIMEOUT:-300} SLOWDOWN=${SLOWDOWN:-50}
     export TIMEOUT SLOWDOWN
-    part valgrind suite valgrind "$CC" "-O1 -g" "valgrind -q --fair-sched=yes --error-exitcode=99 \
+    part valgrind suite valgrind "$CC" "-O1 -g -DSCH_VALGRIND" "valgrind -q --fair-sched=yes --error-exitcode=99 \
         --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite" \
         "${VALGRIND_TESTS:-$TESTS}"
 )
