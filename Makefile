@@ -3,7 +3,8 @@
 # No extensions of GNU make beyond 3.81 and BSD make, so that macOS and the BSDs read it as well.
 #
 #   CC, CXX, CFLAGS   compilers and flags        SAN=address,undefined   any -fsanitize= list
-#   SEED=n            of all random choices      BUDGET=s                seconds a stress test runs
+#   SEED=n            of all random choices      BUDGET=s                seconds of a soak or a fuzzer
+#   LEVEL=smoke|ci|all  how long model, fault, process, stress and fuzz take
 #   TESTS="runq idle" only tests with one of these words in the name
 #   VALGRIND_TESTS    the same for `make valgrind`
 
@@ -21,8 +22,9 @@ PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev musl-tools valgrind strace 
 RUN = CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" SAN="$(SAN)" SEED="$(SEED)" BUDGET="$(BUDGET)" \
 	TESTS="$(TESTS)" VALGRIND_TESTS="$(VALGRIND_TESTS)" sh tests/run.sh
 
-.PHONY: help demo test unit api examples stress fault include matrix lint asan ubsan tsan valgrind \
-	platforms check bench bench-quick hyperfine setup install clean
+.PHONY: help demo test unit api examples model mutants fault process stress soak fuzz include matrix \
+	lint asan ubsan tsan valgrind platforms check check-all bench bench-quick hyperfine setup \
+	install clean
 
 help:        ## this list
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "make %-12s %s\n", $$1, $$2 }' \
@@ -47,11 +49,26 @@ api:         ## programs that see declarations only; the manual's and the README
 examples:    ## docs/examples, each run and checked
 	@$(RUN) examples
 
-stress:      ## tests/stress for BUDGET seconds each
+model:       ## the explorer: interleavings and weak memory orders of tests/model
+	@$(RUN) model
+
+mutants:     ## the explorer's own test: every weakened order, every dropped check, hours
+	@sh tests/model/run.sh mutants
+
+fault:       ## the n-th call fails, for every n; system calls fail by strace
+	@$(RUN) fault
+
+process:     ## fork, exec, exit, static destructors, dlclose
+	@$(RUN) process
+
+stress:      ## chaos: random mixes, stops, oversubscription, start and stop
 	@$(RUN) stress
 
-fault:       ## tests/fault: the n-th call fails, for every n
-	@$(RUN) fault
+soak:        ## the same for BUDGET seconds each: make soak BUDGET=600
+	@LEVEL=all $(RUN) stress
+
+fuzz:        ## sequences of API calls by libFuzzer; the corpus by anybody
+	@$(RUN) fuzz
 
 include:     ## every order of inclusion with <pthread.h>, <sched.h>, ..., linked and run
 	@$(RUN) include
@@ -77,8 +94,13 @@ valgrind:    ## unit tests under memcheck; VALGRIND_TESTS chooses some
 platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 	@$(RUN) platforms
 
-check:       ## all of the above but stress
-	@$(RUN) lint include matrix unit api examples fault asan ubsan tsan valgrind platforms
+check:       ## all of the above as far as 15 minutes go
+	@$(RUN) lint include matrix unit api examples process fault model stress fuzz asan ubsan tsan \
+		valgrind platforms
+
+check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak
+	@LEVEL=all $(RUN) lint include matrix unit api examples process fault model stress fuzz asan \
+		ubsan tsan valgrind platforms
 
 bench:       ## every benchmark, against the peers that are installed
 	@sh bench/run.sh

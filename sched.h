@@ -113,7 +113,12 @@
  *   Quiet      Nothing prints, exits or aborts, but SCH_ASSERT on a broken invariant.
  *   TLS        A task may continue on another thread after any wait. Do not keep the address of a
  *              thread-local across one, nor hold a pthread mutex, nor call pthread_exit.
- *   fork       The child must not use a runtime made by its parent; it may make a new one.
+ *   Signals    Our threads block all signals but faults, and a program that a task starts inherits
+ *              that: set the mask in the child, or by POSIX_SPAWN_SETSIGMASK.
+ *   fork       In the child what the parent made answers -EOWNERDEAD; functions without a result do
+ *              nothing. The thread that forked is a plain thread there: it may make new runtimes. A
+ *              task that returns in the child ends it as exit(0) does. Hooks and drop functions
+ *              must not fork. Not noticed after _Fork, vfork or clone: exec, then.
  *
  * INDEX (search for the tag)
  *   [0]    Pass-through
@@ -1366,6 +1371,28 @@ static void schi_alarm_wait(schi_alarm *a) {
 
 typedef pthread_t schi_os_thread;
 
+/* Set the calling thread's signal mask (NULL: leave it), and tell what it was (NULL: do not). False
+ * if the system refuses (seccomp). */
+#if SCHI_LINUX
+typedef struct schi_signals {
+    uint64_t bits[2];
+} schi_signals;
+
+static bool schi_signal_mask(const schi_signals *mask, schi_signals *old) {
+#if defined(__mips__)
+    size_t size = 16;
+#else
+    size_t size = 8;
+#endif
+    return SCHI_SYS(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, mask, old, size) == 0;
+}
+#else
+typedef sigset_t schi_signals;
+static bool schi_signal_mask(const schi_signals *mask, schi_signals *old) {
+    return pthread_sigmask(SIG_SETMASK, mask, old) == 0;
+}
+#endif
+
 /* Start a thread with every signal blocked that is not its own fault, so that the process's
  * handlers run on the threads which the program made. Returns 0, -EAGAIN, -ENOMEM, -EINVAL. */
 static int schi_thread_start(schi_os_thread *thread, void *(*run)(void *), void *arg,
@@ -1380,27 +1407,19 @@ static int schi_thread_start(schi_os_thread *thread, void *(*run)(void *), void 
     error = pthread_attr_setstacksize(&attributes, stack);
 #if SCHI_LINUX
     /* SIGILL 4, SIGTRAP 5, SIGBUS 7, SIGFPE 8, SIGSEGV 11 stay open, and libc's own 32 to 34. */
-    uint64_t blocked[2] = {~(UINT64_C(1) << 3 | UINT64_C(1) << 4 | UINT64_C(1) << 6 |
-                             UINT64_C(1) << 7 | UINT64_C(1) << 10 | UINT64_C(7) << 31),
-                           0},
-             old[2] = {0, 0};
-#if defined(__mips__)
-    size_t mask_size = 16;
+    schi_signals blocked = {{~(UINT64_C(1) << 3 | UINT64_C(1) << 4 | UINT64_C(1) << 6 |
+                               UINT64_C(1) << 7 | UINT64_C(1) << 10 | UINT64_C(7) << 31),
+                             0}};
 #else
-    size_t mask_size = 8;
-#endif
-    SCHI_SYS(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, blocked, old, mask_size);
-    if (!error) error = pthread_create(thread, &attributes, run, arg);
-    SCHI_SYS(SYS_rt_sigprocmask, 2, old, NULL, mask_size);
-#else
-    sigset_t blocked, old;
+    schi_signals blocked;
     sigfillset(&blocked);
     sigdelset(&blocked, SIGILL), sigdelset(&blocked, SIGTRAP), sigdelset(&blocked, SIGBUS);
     sigdelset(&blocked, SIGFPE), sigdelset(&blocked, SIGSEGV);
-    (void)pthread_sigmask(SIG_SETMASK, &blocked, &old);
-    if (!error) error = pthread_create(thread, &attributes, run, arg);
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 #endif
+    schi_signals old;
+    bool masked = schi_signal_mask(&blocked, &old);
+    if (!error) error = pthread_create(thread, &attributes, run, arg);
+    if (masked) (void)schi_signal_mask(&old, NULL);
     (void)pthread_attr_destroy(&attributes);
     return -error;
 }
@@ -1435,6 +1454,41 @@ static SCHI_NOINLINE void *schi_tls_get(void) {
 static SCHI_NOINLINE void schi_tls_set(void *record) {
     schi_tls_record = record;
     __asm__ volatile("" ::: "memory");
+}
+
+/* Forks: a process's number, different in each process that a chain of fork() made. A fork's child
+ * has only the thread that forked, which becomes a plain thread there: its record is the parent's,
+ * and if it was one of ours it gets back the signal mask that the first runtime's maker had. Not
+ * noticed where libc's handlers do not run: _Fork, clone, vfork. */
+typedef bool (*schi_is_ours)(void *record);
+static volatile uint32_t schi_num_forks;          /* a child's only thread writes it */
+static SCHI_ATOMIC(schi_is_ours) schi_fork_is_ours; /* always the same */
+static schi_signals schi_fork_mask;               /* once */
+static bool schi_fork_watched;                    /* once */
+
+static uint32_t schi_process(void) { return schi_num_forks; }
+
+static void schi_fork_child(void) {
+    void *record = schi_tls_get();
+    schi_num_forks = schi_num_forks + 1;
+    if (record && schi_load_seq(&schi_fork_is_ours)(record)) {
+        (void)schi_signal_mask(&schi_fork_mask, NULL);
+    }
+    schi_tls_set(NULL);
+}
+
+static void schi_fork_watch_once(void) {
+    if (!schi_signal_mask(NULL, &schi_fork_mask)) memset(&schi_fork_mask, 0, sizeof schi_fork_mask);
+    schi_fork_watched = pthread_atfork(NULL, NULL, schi_fork_child) == 0;
+}
+
+/* Have forks noticed from now on. is_ours: of a thread's record, did schi_thread_start make that
+ * thread? Returns 0 or -ENOMEM. */
+static int schi_fork_watch(schi_is_ours is_ours) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    schi_store_seq(&schi_fork_is_ours, is_ours);
+    (void)pthread_once(&once, schi_fork_watch_once);
+    return schi_fork_watched ? 0 : -ENOMEM;
 }
 
 #endif /* SCH_PLATFORM_HEADER */
@@ -2453,6 +2507,7 @@ typedef struct schi_slab {
     struct schi_slab *next;      /* fixed before the slab is published */
     SCHI_ATOMIC(uint32_t) used;  /* owner writes: blocks ever handed out */
     uint32_t outstanding;        /* while orphaning */
+    uint32_t process;            /* fixed: the schi_process that its runtime lives in */
 } schi_slab;
 
 typedef struct schi_heap {
@@ -2486,6 +2541,12 @@ static schi_slab *schi_slab_of(const sch_task *task) {
 
 static sch_runtime *schi_task_runtime(const sch_task *task) { return schi_slab_of(task)->rt; }
 
+/* A task of the process that forked us: its locks and queues may be in any state here. */
+static bool schi_task_is_foreign(const sch_task *task) {
+    uint32_t process = schi_process();
+    return SCHI_UNLIKELY(process != 0) && schi_slab_of(task)->process != process;
+}
+
 static sch_task *schi_slab_block(schi_slab *slab, uint32_t index) {
     return (sch_task *)(void *)((char *)slab + SCHI_SLAB_HEADER +
                                 (size_t)index * slab->heap->block);
@@ -2514,6 +2575,7 @@ static bool schi_heap_grow(schi_heap *heap) {
     slab->driven = heap->driven;
     slab->next = schi_load_rlx(&heap->slabs); /* rlx: only the owner writes it */
     slab->outstanding = 0;
+    slab->process = schi_process();
     schi_store_rlx(&slab->used, 0u); /* rlx: published by the next store */
     schi_store_rel(&heap->slabs, slab); /* rel: pairs with acq in walkers */
     return true;
@@ -3207,7 +3269,7 @@ typedef struct schi_look {
 #define SCHI_NOT_IN ((int64_t)1 << 40)
 
 struct sch_runtime {
-    uint32_t magic;              /* fixed; 0 when freed */
+    uint32_t magic;              /* fixed; 0 when freed; see schi_magic */
     sch_config config;           /* fixed: resolved */
     schi_core **cores;           /* fixed */
     unsigned num_cores;          /* fixed after start */
@@ -3262,7 +3324,29 @@ static void schi_set_current(schi_thread *th, sch_task *task) {
     schi_store_rlx(&th->running, task); /* rlx: as above */
 }
 
-static bool schi_is_runtime(const sch_runtime *rt) { return rt != NULL && rt->magic == SCHI_MAGIC; }
+/* A runtime's magic number tells what it is and which process made it. */
+static uint32_t schi_magic(void) { return SCHI_MAGIC ^ schi_process(); }
+
+static bool schi_is_runtime(const sch_runtime *rt) { return rt && rt->magic == schi_magic(); }
+
+/* Why it is not one that can be used: EOWNERDEAD if the process that forked us made it. */
+static SCHI_NOINLINE int schi_runtime_error(const sch_runtime *rt) {
+    for (uint32_t process = schi_process(); rt && process > 0;) {
+        if (rt->magic == (SCHI_MAGIC ^ --process)) return EOWNERDEAD;
+    }
+    return EINVAL;
+}
+
+/* Is this the record of a thread that we made? Visitors put theirs before it. */
+static bool schi_is_own_thread(void *record) {
+    schi_thread *th = (schi_thread *)record;
+    while (th->outer) th = th->outer;
+    return th->kind != SCHI_VISITOR;
+}
+
+/* A function of the user's returned in the child of a fork; its worker does not exist here. As when
+ * the last thread of a process returns. */
+static SCHI_NOINLINE void schi_child_end(void) { exit(0); }
 
 static bool schi_is_closing(sch_runtime *rt) { return schi_load_seq(&rt->closing) != 0; }
 
@@ -4152,6 +4236,7 @@ static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
     }
     status = task->fn.poll(task, schi_task_state(task));
     th = schi_self(); /* it may have come back elsewhere from a blocking call */
+    if (SCHI_UNLIKELY(!th)) schi_child_end();
     if (rt->config.hooks.on_task_poll_end) {
         schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
     }
@@ -4188,6 +4273,7 @@ static inline void schi_run(schi_thread *th, sch_task *task) {
     }
     task->fn.run(task->arg);
     th = schi_self(); /* it may have waited and come back elsewhere */
+    if (SCHI_UNLIKELY(!th)) schi_child_end();
     if (SCHI_UNLIKELY(rt->config.hooks.on_task_poll_end != NULL)) {
         schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
     }
@@ -4752,6 +4838,7 @@ static void schi_job_run(schi_thread *th, sch_task *task) {
         schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
     }
     task->fn.run(task->arg);
+    if (SCHI_UNLIKELY(!schi_self())) schi_child_end();
     if (rt->config.hooks.on_task_poll_end)
         schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
     SCHI_USAGE(th->frame.shields == 0);
@@ -5207,6 +5294,7 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     unsigned n = rt->config.workers;
     int error;
     *stage = 1;
+    if ((error = schi_fork_watch(schi_is_own_thread)) != 0) return error;
     rt->max_threads = 2 * n + 2 * rt->config.max_blocking_threads + 64; /* 64 visitors at once */
     rt->cores = (schi_core **)schi_alloc_zeroed(a, n * sizeof *rt->cores, sizeof(void *));
     rt->threads =
@@ -5342,6 +5430,7 @@ SCH_API const char *sch_strerror(int error) {
     case ENOTSUP: return "not supported on this system or by this version";
     case ESRCH: return "the task has ended already";
     case ECANCELED: return "cancelled";
+    case EOWNERDEAD: return "made by the process that forked this one; make a new runtime here";
     case EINPROGRESS: return "begun; call again from outside of the runtime to wait for the end";
     case ESHUTDOWN: return "the runtime is shutting down or shut down";
     default: return "unknown error";
@@ -5390,7 +5479,7 @@ SCH_API sch_runtime *sch_runtime_new_sized(const sch_config *config, size_t size
         return NULL;
     }
     rt->config = c;
-    rt->magic = SCHI_MAGIC;
+    rt->magic = schi_magic();
     error = schi_runtime_make(rt, &stage);
     if (!error) error = schi_runtime_start(rt);
     if (error) {
@@ -5412,7 +5501,7 @@ SCH_API sch_runtime *sch_runtime_new_sized(const sch_config *config, size_t size
 }
 
 SCH_API int sch_runtime_shutdown(sch_runtime *rt, uint64_t timeout) {
-    if (!schi_is_runtime(rt)) return -EINVAL;
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
     return schi_shutdown(schi_self(), rt, timeout);
 }
 
@@ -5431,7 +5520,8 @@ SCH_API void sch_runtime_free(sch_runtime *rt) {
 SCH_API int sch_block_on(sch_runtime *rt, sch_fn fn, void *arg) {
     schi_thread *th = schi_self(), visitor;
     int error;
-    if (!schi_is_runtime(rt) || !fn) return -EINVAL;
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    if (!fn) return -EINVAL;
     if (th && th->no_wait > 0) return -EPERM;
     if (th && th->rt == rt && (schi_current(th) || th->kind == SCHI_VISITOR)) {
         fn(arg);
@@ -5445,6 +5535,7 @@ SCH_API int sch_block_on(sch_runtime *rt, sch_fn fn, void *arg) {
     error = schi_visit_begin(&visitor, rt);
     if (error) return error;
     fn(arg);
+    if (SCHI_UNLIKELY(!schi_self())) return -EOWNERDEAD; /* fn forked, and we are the child */
     schi_visit_end(&visitor);
     return 0;
 }
@@ -5493,7 +5584,8 @@ static SCHI_INLINE int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, S
     if (!rt && th) rt = th->rt;
     if (SCHI_UNLIKELY(!schi_is_runtime(rt) || (!run && !poll) || !schi_desc_is_good(desc) ||
                       size > SCH_TASK_STATE_MAX)) {
-        return schi_spawn_failed(th, desc, arg, EINVAL);
+        error = schi_is_runtime(rt) ? EINVAL : schi_runtime_error(rt);
+        return schi_spawn_failed(th, desc, arg, error);
     }
     if (SCHI_UNLIKELY(core && core->rt != rt)) core = NULL;
     task = schi_task_new(rt, core, size, &error);
@@ -5619,6 +5711,7 @@ SCH_API int sch_join(sch_task *task) {
     SCHI_STATE state;
     int result;
     if (!task) return -EINVAL;
+    if (schi_task_is_foreign(task)) return -EOWNERDEAD;
     if (SCHI_UNLIKELY(!sch_is_done(task))) return schi_join_wait(th, task);
     result = schi_task_join(task, &state);
     if (SCHI_UNLIKELY(result < 0)) return result;
@@ -5630,17 +5723,18 @@ SCH_API int sch_join(sch_task *task) {
 SCH_API void sch_detach(sch_task *task) { sch_release(task); }
 
 SCH_API sch_task *sch_retain(sch_task *task) {
-    if (task) schi_task_retain(task);
+    if (task && !schi_task_is_foreign(task)) schi_task_retain(task);
     return task;
 }
 
 SCH_API void sch_release(sch_task *task) {
-    if (task) schi_task_release(schi_core_of_caller(), task);
+    if (task && !schi_task_is_foreign(task)) schi_task_release(schi_core_of_caller(), task);
 }
 
 SCH_API int sch_cancel(sch_task *task) {
     int result;
     if (!task) return -EINVAL;
+    if (schi_task_is_foreign(task)) return -EOWNERDEAD;
     result = schi_task_cancel(task, false);
     if (result == 1) schi_schedule(schi_self(), task);
     return result < 0 ? result : 0;
@@ -5695,13 +5789,13 @@ SCH_API int sch_suspend(void) {
 }
 
 SCH_API void sch_wake(sch_task *task) {
-    if (task) schi_wake(schi_self(), task);
+    if (task && !schi_task_is_foreign(task)) schi_wake(schi_self(), task);
 }
 
 SCH_API void sch_wake_signal(sch_task *task) {
     sch_runtime *rt;
     int saved = errno; /* the interrupted code's */
-    if (!task || !schi_task_wake(task)) return;
+    if (!task || schi_task_is_foreign(task) || !schi_task_wake(task)) return;
     rt = schi_task_runtime(task);
     if (schi_load_rlx(&task->state) & SCHI_JOB) { /* rlx: fixed bit */
         schi_unpark(&task->thread->sleeper.parker, NULL);
@@ -5766,6 +5860,7 @@ static int schi_block_in_place(schi_thread *th, sch_fn fn, void *arg) {
     fn(arg);
     frame->in_blocking = 0;
     th = schi_self();
+    if (SCHI_UNLIKELY(!th)) return -EOWNERDEAD; /* fn forked, and we are the child */
     if (SCHI_UNLIKELY(!schi_core_return(th))) {
         /* No core for us here: queue the task, this thread sleeps. */
         th = schi_switch_away(th, SCHI_COMMIT_REQUEUE, 0);
@@ -5822,7 +5917,8 @@ SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt) {
 SCH_API int sch_worker_metrics(const sch_runtime *rt, unsigned worker,
                                sch_worker_metrics_snapshot *out) {
     schi_core_metrics *m;
-    if (!schi_is_runtime(rt) || !out || worker >= rt->num_cores) return -EINVAL;
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    if (!out || worker >= rt->num_cores) return -EINVAL;
     m = &rt->cores[worker]->m;
     out->thread = schi_counted(&m->thread);
     out->poll_count = schi_counted(&m->polls);
@@ -5882,7 +5978,8 @@ static void schi_metrics_add(sch_worker_metrics_snapshot *sum,
 SCH_API int sch_metrics(const sch_runtime *rt, sch_metrics_snapshot *out) {
     sch_runtime *r;
     uint32_t word;
-    if (!schi_is_runtime(rt) || !out) return -EINVAL;
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    if (!out) return -EINVAL;
     r = schi_unconst(rt);
     memset(out, 0, sizeof *out);
     out->num_workers = r->num_cores;

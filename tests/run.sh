@@ -12,10 +12,12 @@ cd "$(dirname "$0")/.." || exit 1
 : "${CC:=cc}" "${CXX:=c++}" "${CFLAGS=-O2 -g}" "${SAN:=}" "${TESTS:=}" "${VALGRIND_TESTS:=}"
 [ -n "${SEED:-}" ] || unset SEED
 BUDGET=${BUDGET:-10}
-export CC CXX BUDGET
+LEVEL=${LEVEL:-ci} # smoke, ci, all: how long the parts of the proof take
+export CC CXX CFLAGS BUDGET
 warnings="-Wall -Wextra"
 san=${SAN:+-fsanitize=$SAN -fno-omit-frame-pointer}
-part_limit=${PART_LIMIT:-420} # seconds; the last resort, tests have time-outs of their own
+[ "$LEVEL" = all ] && part_limit=86400
+part_limit=${PART_LIMIT:-${part_limit:-420}} # seconds; the last resort, tests have time-outs of their own
 mkdir -p build/log
 totals=build/log/totals.$$
 : >"$totals"
@@ -89,12 +91,24 @@ suite() {
 
 unit() { part unit suite unit "$CC" "$CFLAGS $san" "" "$TESTS"; }
 
-sanitized() { # sanitized NAME FLAGS COMPILER... - with the first of them that can
+# sanitized NAME FLAGS MORE_FLAGS COMPILER... - with the first of them that can; at LEVEL all with
+# each of them.
+sanitized() {
     name=$1 flags="-fsanitize=$2 -g -fno-omit-frame-pointer $3"
     shift 3
+    if [ "$LEVEL" = all ]; then
+        for compiler in "$@"; do
+            if links "$compiler" "$flags"; then
+                part "$name $compiler" suite "$name-$compiler" "$compiler" "$flags" "" "$TESTS"
+            else
+                skip "$name $compiler" "it does not link with $flags"
+            fi
+        done
+        return
+    fi
     compiler=$(first_of "$@")
     if [ -n "$compiler" ]; then
-        part "$name" suite "$name" "$compiler" "$flags" "" "$TESTS"
+        part "$name $compiler" suite "$name" "$compiler" "$flags" "" "$TESTS"
     else
         skip "$name" "none of \"$*\" links with $flags"
     fi
@@ -103,20 +117,25 @@ sanitized() { # sanitized NAME FLAGS COMPILER... - with the first of them that c
 asan() (
     ASAN_OPTIONS=detect_stack_use_after_return=1:detect_leaks=1 TIMEOUT=${TIMEOUT:-180}
     export ASAN_OPTIONS TIMEOUT
-    sanitized asan address,undefined "-O1 -fno-sanitize-recover=undefined" "$CC" clang-19 clang gcc
+    sanitized asan address,undefined "-O1 -fno-sanitize-recover=undefined" gcc clang-19 clang
 )
 
 ubsan() (
     UBSAN_OPTIONS=print_stacktrace=1
     export UBSAN_OPTIONS
-    sanitized ubsan undefined "-O2 -fno-sanitize-recover=undefined" clang-19 clang "$CC" gcc
+    sanitized ubsan undefined "-O2 -fno-sanitize-recover=undefined" clang-19 clang gcc
 )
 
-# gcc 12's TSan dies at 8,128 live fibers, and needs six times the memory.
+# gcc 12's TSan dies at 8,128 live fibers and needs six times the memory: it takes
+# valgrind's subset.
 tsan() (
     TIMEOUT=${TIMEOUT:-300}
     export TIMEOUT
     sanitized tsan thread "-O1" clang-19 clang-20 clang-21 clang
+    if [ "$LEVEL" = all ] && links gcc -fsanitize=thread; then
+        TESTS=${TESTS:-$VALGRIND_TESTS}
+        part "tsan gcc" suite tsan-gcc gcc "-fsanitize=thread -g -O1" "" "$TESTS"
+    fi
 )
 
 memcheck() (
@@ -208,28 +227,15 @@ examples() {
     done
 }
 
-# shellcheck disable=SC2086
-folder_program() { # FOLDER NAME
-    build $CC -std=c11 $warnings $CFLAGS $san -o "build/$1-$2" "tests/$1/$2.c" -pthread || return 1
-    limit "build/$1-$2" $TESTS
-}
-
-folder() { # every program in tests/FOLDER
-    for file in "tests/$1"/*.c; do
-        if [ -f "$file" ]; then
-            part "$1/$(basename "$file" .c)" folder_program "$1" "$(basename "$file" .c)"
-        else
-            skip "$1" "tests/$1 holds no program"
-        fi
-    done
-}
+# proof KIND - tests/KIND/run.sh at LEVEL; it knows its tools and says what it skips.
+proof() { part "$1" limit sh "tests/$1/run.sh" "$LEVEL"; }
 
 [ $# -gt 0 ] || { echo "usage: sh tests/run.sh PART..." >&2; exit 2; }
 for wanted in "$@"; do
     case $wanted in
     unit | api | examples | asan | ubsan | tsan | platforms) $wanted ;;
     valgrind) memcheck ;;
-    stress | fault) folder "$wanted" ;;
+    model | fault | stress | fuzz | process) proof "$wanted" ;;
     include) part include sh tests/include/order.sh ;;
     matrix) part matrix sh tests/include/matrix.sh ;;
     lint) part lint sh tests/lint/lint.sh ;;
