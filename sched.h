@@ -438,7 +438,7 @@ SCH_API const char *sch_task_name(const sch_task *task);
  *          -EDEADLK the task is yourself
  *          -EBUSY   somebody else joins it already;  -EINVAL  NULL, or joined before
  *          -EPERM   in a poll task, hook or drop function, if it would have to wait
- *          -EAGAIN, -ENOMEM  SCH_CURRENT_THREAD on a plain thread: as for sch_block_on
+ *          -EAGAIN  a plain thread cannot wait: out of memory, or more than 64 visitors at once
  * Threads  any. A plain thread parks; for a SCH_CURRENT_THREAD runtime, which must then outlive the
  *          call, it runs the tasks meanwhile.
  */
@@ -1179,9 +1179,11 @@ static int schi_waitplace_init(schi_waitplace *p) {
 #else
     pthread_condattr_t attributes;
     error = pthread_condattr_init(&attributes);
-    if (!error) error = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    if (!error) error = pthread_cond_init(&p->changed, &attributes);
-    (void)pthread_condattr_destroy(&attributes);
+    if (!error) {
+        error = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        if (!error) error = pthread_cond_init(&p->changed, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
+    }
 #endif
     if (error) (void)pthread_mutex_destroy(&p->lock);
     return -error;
@@ -1461,16 +1463,18 @@ static SCHI_NOINLINE void schi_tls_set(void *record) {
  * and if it was one of ours it gets back the signal mask that the first runtime's maker had. Not
  * noticed where libc's handlers do not run: _Fork, clone, vfork. */
 typedef bool (*schi_is_ours)(void *record);
-static volatile uint32_t schi_num_forks;          /* a child's only thread writes it */
+static SCHI_ATOMIC(uint32_t) schi_num_forks;      /* a child's only thread writes it */
 static SCHI_ATOMIC(schi_is_ours) schi_fork_is_ours; /* always the same */
 static schi_signals schi_fork_mask;               /* once */
 static bool schi_fork_watched;                    /* once */
 
-static uint32_t schi_process(void) { return schi_num_forks; }
+static uint32_t schi_process(void) {
+    return schi_load_rlx(&schi_num_forks); /* rlx: changes only while there is one thread */
+}
 
 static void schi_fork_child(void) {
     void *record = schi_tls_get();
-    schi_num_forks = schi_num_forks + 1;
+    schi_store_rlx(&schi_num_forks, schi_process() + 1); /* rlx: the only thread */
     if (record && schi_load_seq(&schi_fork_is_ours)(record)) {
         (void)schi_signal_mask(&schi_fork_mask, NULL);
     }
@@ -3312,6 +3316,7 @@ struct sch_runtime {
     schi_event done;             /* shutdown is over */
     schi_mutex control;          /* one shutdown joins the threads */
     bool joined;                 /* under control */
+    schi_thread last_visitor;    /* sch_runtime_free: its parker is made with the runtime */
 };
 
 static schi_thread *schi_self(void) { return (schi_thread *)schi_tls_get(); }
@@ -4241,8 +4246,8 @@ static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
         schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
     }
     schi_set_current(th, NULL);
-    again = th->stack->frame.poll_again;
-    th->stack->frame.poll_again = false;
+    again = schi_frame_of(th)->poll_again;
+    schi_frame_of(th)->poll_again = false;
     if (status == SCH_READY) {
         schi_task_end_at(th, rt, th->core, task, 0);
     } else if (again) {
@@ -4333,6 +4338,10 @@ static void schi_enter(schi_thread *th, sch_task *task) {
         } else {
             s = schi_stack_cached(core);
             if (!s) s = schi_stack_pool_get(&th->rt->stacks);
+        }
+        if (!s && (schi_load_rlx(&task->state) & SCHI_POLL)) { /* rlx: fixed bit */
+            schi_run(th, task); /* a poll does not wait: it may run here, where it can only block */
+            return;
         }
         if (!s) {
             schi_task_end(th, task, SCHI_DROPPED | SCHI_NO_STACK);
@@ -4659,8 +4668,10 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
 static void schi_core_give_up(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_core *core = th->core;
+    bool open;
     if (!core) return;
     schi_core_drain(core);
+    open = !core->closed;
     schi_lock(&rt->idle.lock);
     schi_count(&core->m.parks, 1);
     schi_count(&core->m.park_unparks, 1);
@@ -4670,7 +4681,9 @@ static void schi_core_give_up(schi_thread *th) {
     th->searching = false;
     schi_unlock(&rt->idle.lock);
     (void)schi_idle_handshake(&rt->idle);
-    if (schi_work_visible(rt)) schi_notify(th, rt); /* for another visitor */
+    /* For another visitor: work, or a core that shutdown has not come to. Who sleeps in it lay down
+     * while we held the core, after closing was set: we see that. */
+    if (schi_work_visible(rt) || (open && schi_is_closing(rt))) schi_notify(th, rt);
 }
 
 /* One visit to the tasks with our core: until nothing quick is left, or maintenance is due. false:
@@ -5079,6 +5092,21 @@ static int schi_visit_begin(schi_thread *th, sch_runtime *rt) {
     return 0;
 }
 
+/* The visit of sch_runtime_free, which must not fail: its record was made with the runtime. */
+static schi_thread *schi_last_visit_begin(sch_runtime *rt) {
+    schi_thread *th = &rt->last_visitor;
+    th->rt = rt;
+    th->kind = SCHI_VISITOR;
+    schi_lock(&rt->idle.lock);
+    if (schi_thread_number(th) != 0) { /* threads[] has one place more for it */
+        th->number = rt->max_threads;
+        rt->threads[th->number] = th;
+    }
+    schi_unlock(&rt->idle.lock);
+    schi_thread_enter(th);
+    return th;
+}
+
 static void schi_visit_end(schi_thread *th) {
     schi_thread_leave(th);
     schi_lock(&th->rt->idle.lock);
@@ -5131,7 +5159,7 @@ static int schi_join_as_thread(schi_thread *th, sch_task *task) {
     }
     if (visitor.rt && th == &visitor && !error) schi_visit_end(&visitor);
     if (error && !schi_task_join_cancel(task)) error = 0; /* it has ended by itself */
-    return error;
+    return error ? -EAGAIN : 0; /* -ENOMEM would say that the task had no stack */
 }
 
 /* Configuration ---------------------------------------------------------------------------------*/
@@ -5256,7 +5284,7 @@ static void schi_core_free(schi_core *core) {
     schi_free(&rt->config.allocator, core, sizeof *core, SCH_CACHELINE);
 }
 
-#define SCHI_MADE 12 /* the last stage of schi_runtime_make */
+#define SCHI_MADE 13 /* the last stage of schi_runtime_make */
 
 /* Free what schi_runtime_make made, also half of it. No thread is left. */
 static void schi_runtime_unmake(sch_runtime *rt, int stage) {
@@ -5267,7 +5295,8 @@ static void schi_runtime_unmake(sch_runtime *rt, int stage) {
         if (rt->shared_heaps[i]) schi_heap_orphan(rt->shared_heaps[i]);
     }
     switch (stage) { /* in reverse, from where it got to */
-    case SCHI_MADE: schi_mutex_drop(&rt->control); /* fallthrough */
+    case SCHI_MADE: schi_parker_drop(&rt->last_visitor.sleeper.parker); /* fallthrough */
+    case 12: schi_mutex_drop(&rt->control); /* fallthrough */
     case 11: schi_event_drop(&rt->done); /* fallthrough */
     case 10: schi_event_drop(&rt->started); /* fallthrough */
     case 9: schi_event_drop(&rt->start); /* fallthrough */
@@ -5281,7 +5310,7 @@ static void schi_runtime_unmake(sch_runtime *rt, int stage) {
     default: break;
     }
     schi_free(a, rt->looks, c.workers * sizeof *rt->looks, sizeof(uint64_t));
-    schi_free(a, rt->threads, rt->max_threads * sizeof *rt->threads, sizeof(void *));
+    schi_free(a, rt->threads, (rt->max_threads + 1) * sizeof *rt->threads, sizeof(void *));
     schi_free(a, rt->cores, c.workers * sizeof *rt->cores, sizeof(void *));
     rt->magic = 0;
     schi_free(a, rt, sizeof *rt, SCH_CACHELINE);
@@ -5297,8 +5326,8 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     if ((error = schi_fork_watch(schi_is_own_thread)) != 0) return error;
     rt->max_threads = 2 * n + 2 * rt->config.max_blocking_threads + 64; /* 64 visitors at once */
     rt->cores = (schi_core **)schi_alloc_zeroed(a, n * sizeof *rt->cores, sizeof(void *));
-    rt->threads =
-        (schi_thread **)schi_alloc_zeroed(a, rt->max_threads * sizeof *rt->threads, sizeof(void *));
+    rt->threads = (schi_thread **)schi_alloc_zeroed(
+        a, (rt->max_threads + 1) * sizeof *rt->threads, sizeof(void *)); /* and the last visitor */
     rt->looks = (schi_look *)schi_alloc_zeroed(a, n * sizeof *rt->looks, sizeof(uint64_t));
     if (!rt->cores || !rt->threads || !rt->looks) return -ENOMEM;
     schi_store_rlx(&rt->seeds, rt->config.seed); /* rlx: one thread yet */
@@ -5323,6 +5352,8 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     if ((error = schi_event_init(&rt->done)) != 0) return error;
     *stage = 11;
     if ((error = schi_mutex_init(&rt->control)) != 0) return error;
+    *stage = 12;
+    if ((error = schi_parker_init(&rt->last_visitor.sleeper.parker)) != 0) return error;
     *stage = SCHI_MADE;
     for (; rt->made_cores < n; rt->made_cores++) {
         rt->cores[rt->made_cores] = schi_core_new(rt, rt->made_cores);
@@ -5381,7 +5412,7 @@ static void schi_visitor_yield(schi_thread *th) {
 
 /* Shut down -------------------------------------------------------------------------------------*/
 
-static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout) {
+static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout, bool last) {
     uint64_t deadline = schi_saturating_add(schi_now_ns(), timeout);
     schi_shutdown_begin(th, rt);
     if (schi_is_inside(th, rt)) return -EINPROGRESS;
@@ -5391,13 +5422,19 @@ static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout) {
         bool guest = !(th && th->kind == SCHI_VISITOR && th->rt == rt);
         memset(&w, 0, sizeof w);
         w.deadline = deadline;
-        if (guest) {
+        if (guest && last) {
+            th = schi_last_visit_begin(rt);
+        } else if (guest) {
             int error = schi_visit_begin(&visitor, rt);
             if (error) return error;
             th = &visitor;
         }
         schi_home(th, &w);
-        if (guest) schi_visit_end(&visitor);
+        if (guest && last) {
+            schi_thread_leave(th);
+        } else if (guest) {
+            schi_visit_end(&visitor);
+        }
     }
     if (!schi_event_wait(&rt->done, deadline)) return -ETIMEDOUT;
     schi_runtime_join(rt);
@@ -5502,7 +5539,7 @@ SCH_API sch_runtime *sch_runtime_new_sized(const sch_config *config, size_t size
 
 SCH_API int sch_runtime_shutdown(sch_runtime *rt, uint64_t timeout) {
     if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
-    return schi_shutdown(schi_self(), rt, timeout);
+    return schi_shutdown(schi_self(), rt, timeout, false);
 }
 
 SCH_API void sch_runtime_free(sch_runtime *rt) {
@@ -5512,7 +5549,7 @@ SCH_API void sch_runtime_free(sch_runtime *rt) {
         schi_shutdown_begin(th, rt);
         return;
     }
-    if (schi_shutdown(th, rt, SCH_FOREVER) != 0) return;
+    if (schi_shutdown(th, rt, SCH_FOREVER, true) != 0) return;
     while (schi_load_seq(&rt->guests) > 0) schi_os_yield(); /* wakers and visits yet to return */
     schi_runtime_unmake(rt, SCHI_MADE);
 }
@@ -5527,8 +5564,8 @@ SCH_API int sch_block_on(sch_runtime *rt, sch_fn fn, void *arg) {
         fn(arg);
         return 0;
     }
-    if (th && schi_current(th) && th->kind != SCHI_BLOCKING && th->stack &&
-        th->stack->frame.in_blocking == 0 && th->stack->frame.blocks_thread == 0) {
+    if (th && schi_current(th) && th->kind != SCHI_BLOCKING &&
+        schi_frame_of(th)->in_blocking == 0 && schi_frame_of(th)->blocks_thread == 0) {
         return -EDEADLK;
     }
     if (schi_is_closing(rt)) return -ESHUTDOWN;
@@ -5760,7 +5797,7 @@ SCH_API int sch_yield_now(void) {
     if (!schi_current(th)) {
         schi_visitor_yield(th);
     } else if (schi_load_rlx(&schi_current(th)->state) & SCHI_POLL) { /* rlx: fixed bit */
-        th->stack->frame.poll_again = true;
+        schi_frame_of(th)->poll_again = true;
     } else {
         schi_yield(th);
     }
@@ -6018,7 +6055,7 @@ static unsigned schi_running_on(sch_runtime *rt, sch_task *task) {
     schi_lock(&rt->idle.lock); /* records of threads stay while we look */
     for (unsigned i = 0; i < rt->num_cores && core == SCHI_NO_CORE; i++) {
         uint64_t number = schi_counted(&rt->cores[i]->m.thread);
-        if (number >= rt->max_threads || !rt->threads[number]) continue;
+        if (number > rt->max_threads || !rt->threads[number]) continue;
         if (schi_current(rt->threads[number]) == task) core = i;
     }
     schi_unlock(&rt->idle.lock);
