@@ -105,7 +105,7 @@
  *              system adds what its threads and locks take, and the threads' own stacks. Out
  *              of memory is an error to the caller of whatever needed it; nothing is lost or
  *              leaked. A task that cannot get a stack when its turn comes ends with -ENOMEM from
- *              sch_join.
+ *              sch_join; a poll task needs none.
  *   Shutdown   Every task ends exactly once, completed or cancelled; its drop runs exactly once.
  *   Errors     0 or a negative errno; pointers are NULL with errno set. In a task read errno
  *              through sch_errno(): the task may have changed threads, and compilers cache errno's
@@ -321,8 +321,8 @@ static inline sch_runtime *sch_runtime_new(const sch_config *config) {
  *   timeout  nanoseconds; 0 looks and returns at once, SCH_FOREVER has no limit.
  * Returns  0        everything has ended (also if an earlier call did it)
  *          -ETIMEDOUT   something still runs: sch_stragglers() names it. Call again to wait on.
- *          -EINPROGRESS called from a task, a blocking job or a hook of this runtime: shutdown has
- *                       begun, the rest needs a call from outside
+ *          -EINPROGRESS called from a task or blocking job of this runtime, or from a hook or drop
+ *                       function of any: shutdown has begun, the rest needs a call from outside
  *          -EINVAL  rt is NULL or not a runtime
  *          -EAGAIN, -ENOMEM  SCH_CURRENT_THREAD: as for sch_block_on
  * Threads  any; several may wait at once. In SCH_CURRENT_THREAD the caller runs the tasks.
@@ -331,8 +331,8 @@ SCH_API int sch_runtime_shutdown(sch_runtime *rt, uint64_t timeout);
 
 /* Shut down without a limit of time, then free the runtime.
  *   rt       NULL does nothing. Handles of its tasks stay valid and must still be released.
- * Threads  any thread outside of this runtime; called from inside it only begins the shutdown, and
- *          must be called again from outside.
+ * Threads  any thread outside of this runtime; called from inside it, or from a hook or drop function
+ *          of any, it only begins the shutdown, and must be called again from outside.
  */
 SCH_API void sch_runtime_free(sch_runtime *rt);
 
@@ -3726,7 +3726,7 @@ static sch_task *schi_take_injected(schi_core *core, uint64_t max) {
  * the ring so far that it overflows at once. */
 static uint64_t schi_fair_share(schi_core *core, SCHI_INDEX len) {
     uint64_t share = schi_inject_len(&core->rt->inject) / core->rt->num_cores + 1;
-    uint64_t room = (SCH_RUNQ_CAP - len) / 2;
+    uint64_t room = (SCHI_INDEX)(SCH_RUNQ_CAP - len) / 2u;
     if (share > room) share = room;
     return share > 0 ? share : 1;
 }
@@ -5415,7 +5415,7 @@ static void schi_visitor_yield(schi_thread *th) {
 static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout, bool last) {
     uint64_t deadline = schi_saturating_add(schi_now_ns(), timeout);
     schi_shutdown_begin(th, rt);
-    if (schi_is_inside(th, rt)) return -EINPROGRESS;
+    if (schi_is_inside(th, rt) || (th && th->no_wait > 0)) return -EINPROGRESS;
     if (rt->config.flavor == SCH_CURRENT_THREAD && !schi_event_is_set(&rt->done)) {
         schi_thread visitor;
         schi_waiter w;
@@ -5545,7 +5545,8 @@ SCH_API int sch_runtime_shutdown(sch_runtime *rt, uint64_t timeout) {
 SCH_API void sch_runtime_free(sch_runtime *rt) {
     schi_thread *th = schi_self();
     if (!schi_is_runtime(rt)) return;
-    if (schi_is_within(th, rt)) { /* it would free what it stands on */
+    /* It would free what it stands on, or wait in a hook, maybe for the task that it is called for. */
+    if (schi_is_within(th, rt) || (th && th->no_wait > 0)) {
         schi_shutdown_begin(th, rt);
         return;
     }

@@ -567,3 +567,37 @@ TEST(hooks_park_count_of_a_driven_core) {
     }
     support_end(rt, &memory);
 }
+
+/* A hook runs on whatever thread spawns, also on another runtime's; a shutdown that waited there
+ * would wait for the very task that is being spawned. */
+typedef struct hooks_foreign {
+    sch_runtime *rt;
+    int result;
+} hooks_foreign;
+
+static void hooks_foreign_spawned(void *user, sch_task *task) {
+    hooks_foreign *f = (hooks_foreign *)user;
+    (void)task;
+    f->result = sch_runtime_shutdown(f->rt, SCH_FOREVER);
+}
+
+static void hooks_foreign_nothing(void *arg) { (void)arg; }
+
+static void hooks_foreign_spawner(void *arg) {
+    hooks_foreign *f = (hooks_foreign *)arg;
+    EXPECT_EQ(sch_go(f->rt, hooks_foreign_nothing, NULL), 0);
+}
+
+TEST(hooks_shutdown_in_a_hook_on_another_runtimes_thread) {
+    hooks_foreign f = {NULL, 1};
+    sch_config config = {0};
+    config.workers = 1;
+    sch_runtime *other = sch_runtime_new(&config);
+    config.hooks.user = &f;
+    config.hooks.on_task_spawn = hooks_foreign_spawned;
+    f.rt = sch_runtime_new(&config);
+    EXPECT_EQ(sch_join(sch_spawn(other, hooks_foreign_spawner, &f)), 0);
+    EXPECT_EQ(f.result, -EINPROGRESS);
+    sch_runtime_free(f.rt);
+    sch_runtime_free(other);
+}
