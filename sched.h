@@ -331,8 +331,8 @@ SCH_API int sch_runtime_shutdown(sch_runtime *rt, uint64_t timeout);
 
 /* Shut down without a limit of time, then free the runtime.
  *   rt       NULL does nothing. Handles of its tasks stay valid and must still be released.
- * Threads  any thread outside of this runtime; called from inside it, or from a hook or drop function
- *          of any, it only begins the shutdown, and must be called again from outside.
+ * Threads  any thread outside of this runtime; called from inside it, or from a hook or drop
+ *          function of any, it only begins the shutdown, and must be called again from outside.
  */
 SCH_API void sch_runtime_free(sch_runtime *rt);
 
@@ -5545,7 +5545,7 @@ SCH_API int sch_runtime_shutdown(sch_runtime *rt, uint64_t timeout) {
 SCH_API void sch_runtime_free(sch_runtime *rt) {
     schi_thread *th = schi_self();
     if (!schi_is_runtime(rt)) return;
-    /* It would free what it stands on, or wait in a hook, maybe for the task that it is called for. */
+    /* It would free what it stands on, or wait in a hook, maybe for the task which that is for. */
     if (schi_is_within(th, rt) || (th && th->no_wait > 0)) {
         schi_shutdown_begin(th, rt);
         return;
