@@ -5915,12 +5915,13 @@ SCH_API int sch_block_in_place(sch_fn fn, void *arg) {
     schi_thread *th = schi_self();
     if (!fn) return -EINVAL;
     if (th && th->no_wait > 0) return -EPERM;
-    if (!th || !schi_current(th) || !th->stack || th->stack->frame.in_blocking > 0) {
+    if (!th || !schi_current(th) || schi_frame_of(th)->in_blocking > 0) {
         fn(arg);
         return 0;
     }
-    if (th->rt->config.flavor == SCH_CURRENT_THREAD) {
-        schi_frame *frame = &th->stack->frame;
+    /* A job, and a poll for which there was no stack, keep the thread, too. */
+    if (!th->stack || th->rt->config.flavor == SCH_CURRENT_THREAD) {
+        schi_frame *frame = schi_frame_of(th);
         frame->blocks_thread++;
         fn(arg);
         frame->blocks_thread--;
