@@ -140,6 +140,7 @@
  *   [S]    Seams (private)
  *   [6]    Task (private)
  *   [7]    Context switch, stacks (private)
+ *   [8]    Timer wheel (private)
  *   [10]   Metrics (private)
  *   [11.1] Worker: records, waking (private)
  *   [11.2] Worker: the turn (private)
@@ -275,6 +276,8 @@ typedef struct sch_config {
     sch_allocator allocator;
     sch_hooks hooks;
     bool no_standby;           /* true: queued work behind a long poll is not rescued */
+    bool paused_clock;         /* true: time stands still while anything runs, and jumps to the next
+                                  timer when nothing does; for tests of programs that wait */
     bool pin_workers;          /* true: thread i runs only on cpus[i % num_cpus] */
     const unsigned *cpus;      /* CPU numbers for pin_workers (default: those we may run on) */
     size_t num_cpus;           /* entries of cpus */
@@ -1232,7 +1235,8 @@ static void schi_word_wake(schi_word *word, schi_waitplace *p, bool all) {
 /* Alarm: a place where one thread sleeps until it is rung, now or at a time, by any thread. -------
  *   schi_alarm_set(a, ns)  ring in ns nanoseconds; the last such call counts. 0: now, too. Async-
  *                          signal-safe where it is a system call (Linux, kqueue).
- *   schi_alarm_wait(a)     sleep until it rings; may return early for no reason. One thread.
+ *   schi_alarm_wait(a, t)  sleep until it rings or the time t (schi_now_ns, UINT64_MAX: none); may
+ *                          return early for no reason. One thread.
  * The point: a sleeping thread's time-out can be set without waking it. */
 
 #if SCHI_LINUX && (defined(SYS_timerfd_settime) || defined(SYS_timerfd_settime64))
@@ -1244,6 +1248,11 @@ static void schi_word_wake(schi_word *word, schi_waitplace *p, bool all) {
 #define SCHI_NONBLOCK 04000
 #endif
 #include <poll.h>
+#if defined(SYS_ppoll) && !(defined(__x86_64__) && defined(__ILP32__))
+#define SCHI_SYS_PPOLL SYS_ppoll
+#else
+#define SCHI_SYS_PPOLL SYS_ppoll_time64
+#endif
 typedef struct schi_alarm {
     int timer, event; /* descriptors: one rings later, one at once (a timer costs more) */
 } schi_alarm;
@@ -1282,12 +1291,16 @@ static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
     }
 }
 
-static void schi_alarm_wait(schi_alarm *a) {
+static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
     struct pollfd fds[2];
-    uint64_t rings;
+    uint64_t rings, now = deadline == UINT64_MAX ? 0 : schi_now_ns();
+    uint64_t left = deadline > now ? deadline - now : 0;
+    schi_kernel_time wait[2];
     fds[0].fd = a->timer, fds[0].events = POLLIN, fds[0].revents = 0;
     fds[1].fd = a->event, fds[1].events = POLLIN, fds[1].revents = 0;
-    (void)poll(fds, 2, -1);
+    wait[0] = (schi_kernel_time)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
+    wait[1] = (schi_kernel_time)(left % SCH_SECOND);
+    SCHI_SYS(SCHI_SYS_PPOLL, fds, 2, deadline == UINT64_MAX ? NULL : wait, NULL, 8);
     for (int i = 0; i < 2; i++) {
         if (fds[i].revents) SCHI_SYS(SYS_read, fds[i].fd, &rings, sizeof rings);
     }
@@ -1323,9 +1336,14 @@ static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
     (void)kevent(a->fd, &event, 1, NULL, 0, NULL);
 }
 
-static void schi_alarm_wait(schi_alarm *a) {
+static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
     struct kevent event;
-    (void)kevent(a->fd, NULL, 0, &event, 1, NULL);
+    struct timespec wait;
+    uint64_t now = deadline == UINT64_MAX ? 0 : schi_now_ns();
+    uint64_t left = deadline > now ? deadline - now : 0;
+    wait.tv_sec = (time_t)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
+    wait.tv_nsec = (long)(left % SCH_SECOND);
+    (void)kevent(a->fd, NULL, 0, &event, 1, deadline == UINT64_MAX ? NULL : &wait);
 }
 #else
 typedef struct schi_alarm {
@@ -1354,7 +1372,7 @@ static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
     schi_waitplace_unlock(&a->place);
 }
 
-static void schi_alarm_wait(schi_alarm *a) {
+static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
     for (;;) {
         uint32_t changes = schi_load_seq(&a->changes);
         uint64_t ring_at = schi_load_seq(&a->ring_at);
@@ -1364,7 +1382,8 @@ static void schi_alarm_wait(schi_alarm *a) {
             schi_waitplace_unlock(&a->place);
             return;
         }
-        schi_word_wait(&a->changes, &a->place, changes, ring_at);
+        if (deadline <= schi_now_ns()) return;
+        schi_word_wait(&a->changes, &a->place, changes, ring_at < deadline ? ring_at : deadline);
     }
 }
 #endif
@@ -1565,6 +1584,29 @@ static uint32_t schi_rng_below(schi_rng *rng, uint32_t n) {
     return (uint32_t)(((x * UINT64_C(0x2545f4914f6cdd1d)) >> 32) * n >> 32);
 }
 
+/* Spinlock: for a few instructions without a system call in between. */
+typedef struct schi_spinlock {
+    SCHI_ATOMIC(uint32_t) taken;
+} schi_spinlock;
+
+static SCHI_NOINLINE void schi_spin_wait(schi_spinlock *l) {
+    for (unsigned tries = 0; schi_load_rlx(&l->taken) != 0; tries++) { /* rlx: the exchange decides */
+        if (tries < 64) {
+            schi_cpu_relax();
+        } else {
+            schi_os_yield(); /* its holder was preempted */
+        }
+    }
+}
+
+static inline void schi_spin_lock(schi_spinlock *l) {
+    while (schi_xchg_acq(&l->taken, 1u) != 0) schi_spin_wait(l); /* acq: pairs with unlock */
+}
+
+static inline void schi_spin_unlock(schi_spinlock *l) {
+    schi_store_rel(&l->taken, 0u); /* rel: pairs with lock */
+}
+
 /* Event: happens once, everybody waits for it. */
 typedef struct schi_event {
     schi_word happened; /* 0, then 1 for ever */
@@ -1648,11 +1690,14 @@ static bool schi_park(schi_parker *p, uint64_t deadline) {
     return schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY) == SCHI_PARKER_TOKEN;
 }
 
-/* Sleep in the alarm until woken (true) or until it rang for another reason (false). Owner only. */
-static bool schi_park_alarm(schi_parker *p, schi_alarm *alarm) {
+/* Sleep in the alarm until woken (true), or until it rang for another reason or the deadline came
+ * (false). Owner only. */
+static bool schi_park_alarm(schi_parker *p, schi_alarm *alarm, uint64_t deadline) {
     uint32_t state = SCHI_PARKER_EMPTY;
     /* acqrel: as in schi_park. */
-    if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_ALARM)) schi_alarm_wait(alarm);
+    if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_ALARM)) {
+        schi_alarm_wait(alarm, deadline);
+    }
     /* acqrel: acquires from unpark. */
     return schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY) == SCHI_PARKER_TOKEN;
 }
@@ -2019,8 +2064,8 @@ static void schi_inject_close(schi_inject *q) {
  *             lent      bitmap of cores whose holder is inside sch_block_in_place. Whoever clears
  *                       the bit owns the core: the returning holder, or a waker that found no idle
  *                       core.
- *             sleepers  threads without a core that sleep, newest first; one of them may have the
- *                       standby's place and is chosen last.
+ *             sleepers  threads without a core that sleep, newest first; two of them may have seats
+ *                       (below) and are chosen last.
  *   Who       word, lent: any thread, atomic.  The rest, transitions of idle too: under lock.
  *   Invariants
  *     J1  popcount(idle) = cores - running, whenever the lock is free.
@@ -2049,6 +2094,16 @@ static void schi_inject_close(schi_inject *q) {
  * of word decides between "the push came before the last look" and "the last look came before". A
  * local push by a running worker needs none of this: its own thread comes back to its ring.
  *
+ * Seats. Who lies down takes the watch if it is free, else the standby's seat, else none.
+ *   The watch sleeps until the first timer of any core is due. It runs what it finds if a core is
+ *   free, and then its seat is empty: sending another would cost more than most of what it runs.
+ *   The standby sleeps in an alarm that is set while cores run; it looks for what has waited too
+ *   long, and takes the watch if that is empty. A watch without a standby does its work as well.
+ *   Why no timer is forgotten: its core's holder serves it while it runs. Who lets a core go tells
+ *   the watch how long it may sleep at most, under the lock. While nobody has the watch either a
+ *   core runs whose holder armed the standby and will lie down, or somebody has been sent to take
+ *   it.
+ *
  * To lose the lock: sleepers become a bitmap of threads, claimed like cores; case 3 then needs the
  * order "list myself, release the core, look again", which sleep already has.
  */
@@ -2059,10 +2114,12 @@ static void schi_inject_close(schi_inject *q) {
 #define SCHI_CHUNKS ((SCH_MAX_WORKERS + 63) / 64)
 #define SCHI_NO_CORE UINT_MAX
 
+typedef enum schi_seat { SCHI_NO_SEAT, SCHI_WATCH, SCHI_STANDBY, SCHI_SEATS } schi_seat;
+
 typedef struct schi_sleeper {
     struct schi_sleeper *next, *prev; /* under lock */
     bool listed;                      /* under lock: may be chosen */
-    bool in_place;                    /* under lock: has the standby's place */
+    schi_seat seat;                   /* under lock */
     bool searching, rescue;           /* giver, under lock: how the core that it got is counted, and
                                          whether to search as the standby does */
     schi_parker parker;
@@ -2073,8 +2130,10 @@ typedef struct schi_idle {
     SCHI_ATOMIC(uint64_t) lent[SCHI_CHUNKS];                /* any */
     SCHI_ATOMIC(uint64_t) idle[SCHI_CHUNKS];                /* changed under lock, read by any */
     schi_mutex lock SCHI_ALIGNED(SCH_CACHELINE);
-    schi_sleeper *sleepers; /* under lock, without the standby */
-    schi_sleeper *standby;  /* under lock */
+    schi_sleeper *sleepers;           /* under lock: those without a seat */
+    schi_sleeper *seated[SCHI_SEATS]; /* under lock */
+    SCHI_ATOMIC(uint32_t) watched;    /* under lock, read by any: somebody has the watch */
+    bool has_standby;                 /* fixed after start: there is such a seat, and it is rung */
     unsigned num_cores;     /* fixed after start */
     unsigned num_chunks;    /* fixed after start */
 } schi_idle;
@@ -2088,7 +2147,8 @@ static int schi_idle_init(schi_idle *d) {
 }
 
 /* So many cores, all idle. Before any thread uses the set. */
-static void schi_idle_set_cores(schi_idle *d, unsigned num_cores) {
+static void schi_idle_set_cores(schi_idle *d, unsigned num_cores, bool standby) {
+    d->has_standby = standby && num_cores > 1;
     d->num_cores = num_cores;
     d->num_chunks = (num_cores + 63) / 64;
     for (unsigned i = 0; i < num_cores; i++) {
@@ -2162,28 +2222,36 @@ static void schi_idle_release(schi_idle *d, unsigned core, bool searching) {
     SCHI_CHECK(schi_idle_check(d));
 }
 
-/* List a thread that is about to sleep; the first one gets the standby's place. Under the lock. */
+static void schi_idle_sit(schi_idle *d, schi_sleeper *s, schi_seat seat) {
+    s->seat = seat;
+    d->seated[seat] = s;
+    if (seat == SCHI_WATCH) schi_store_seq(&d->watched, 1u);
+}
+
+/* List a thread that is about to sleep; it takes the best seat that is free. Under the lock. */
 static void schi_idle_list(schi_idle *d, schi_sleeper *s) {
     SCHI_ASSERT(!s->listed);
     s->listed = true;
-    s->in_place = d->standby == NULL;
-    if (s->in_place) {
-        d->standby = s;
-        return;
+    s->seat = SCHI_NO_SEAT;
+    if (!d->seated[SCHI_WATCH]) {
+        schi_idle_sit(d, s, SCHI_WATCH);
+    } else if (d->has_standby && !d->seated[SCHI_STANDBY]) {
+        schi_idle_sit(d, s, SCHI_STANDBY);
+    } else {
+        s->prev = NULL;
+        s->next = d->sleepers;
+        if (s->next) s->next->prev = s;
+        d->sleepers = s;
     }
-    s->prev = NULL;
-    s->next = d->sleepers;
-    if (s->next) s->next->prev = s;
-    d->sleepers = s;
 }
 
-/* Take a thread off the list; false if somebody chose it before. The standby keeps its place until
- * it leaves it: a second thread in the alarm could take the ring that is for the first. Under the
+/* Take a thread off the list; false if somebody chose it before. It keeps its seat until it leaves
+ * it: a second thread in the same alarm could take the ring that is for the first. Under the
  * lock. */
 static bool schi_idle_unlist(schi_idle *d, schi_sleeper *s) {
     if (!s->listed) return false;
     s->listed = false;
-    if (s->in_place) return true;
+    if (s->seat != SCHI_NO_SEAT) return true;
     if (s->prev) {
         s->prev->next = s->next;
     } else {
@@ -2193,27 +2261,52 @@ static bool schi_idle_unlist(schi_idle *d, schi_sleeper *s) {
     return true;
 }
 
-/* Choose a sleeper, the standby last; off the list then. NULL: nobody sleeps. Under the lock. */
+/* The listed thread in this seat, NULL: none. Under the lock. */
+static schi_sleeper *schi_idle_seated(schi_idle *d, schi_seat seat) {
+    return d->seated[seat] && d->seated[seat]->listed ? d->seated[seat] : NULL;
+}
+
+/* Choose a sleeper, the standby and then the watch last; off the list then. NULL: nobody sleeps.
+ * Under the lock. */
 static schi_sleeper *schi_idle_choose(schi_idle *d) {
     schi_sleeper *s = d->sleepers;
-    if (!s && d->standby && d->standby->listed) s = d->standby;
+    if (!s) s = schi_idle_seated(d, SCHI_STANDBY);
+    if (!s) s = schi_idle_seated(d, SCHI_WATCH);
     if (s) (void)schi_idle_unlist(d, s);
     return s;
 }
 
 static bool schi_idle_has_sleeper(schi_idle *d) {
-    return d->sleepers || (d->standby && d->standby->listed);
+    return d->sleepers || schi_idle_seated(d, SCHI_STANDBY) || schi_idle_seated(d, SCHI_WATCH);
 }
 
-/* The owner leaves the standby's place, if it has it. Returns a sleeper to be unparked, so that it
- * takes the place; NULL: none. Under the lock. */
+/* Is there a better seat than this thread has? Under the lock. */
+static bool schi_idle_may_move_up(schi_idle *d, const schi_sleeper *s) {
+    return (s->seat != SCHI_WATCH && !d->seated[SCHI_WATCH]) ||
+           (s->seat == SCHI_NO_SEAT && d->has_standby && !d->seated[SCHI_STANDBY]);
+}
+
+/* Who should come to take the seat that was left: nobody for the watch while there is a standby,
+ * which will find it empty. Under the lock. */
+static schi_sleeper *schi_idle_heir(schi_idle *d) {
+    if (d->has_standby && d->seated[SCHI_STANDBY]) return NULL;
+    if (d->has_standby || !d->seated[SCHI_WATCH]) return d->sleepers;
+    return NULL;
+}
+
+/* The owner leaves its seat, if it has one. Returns a sleeper to be unparked, so that it takes a
+ * seat; NULL: none. Under the lock. */
 static schi_sleeper *schi_idle_vacate(schi_idle *d, schi_sleeper *s) {
     SCHI_ASSERT(!s->listed);
-    if (!s->in_place) return NULL;
-    s->in_place = false;
-    d->standby = NULL;
-    (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED); /* its ring may have been heard: set it anew */
-    return d->sleepers;
+    if (s->seat == SCHI_NO_SEAT) return NULL;
+    d->seated[s->seat] = NULL;
+    if (s->seat == SCHI_WATCH) schi_store_seq(&d->watched, 0u);
+    /* Its ring may have been heard: set it anew. A standby's is not the watch's. */
+    if (s->seat == SCHI_STANDBY || !d->seated[SCHI_STANDBY]) {
+        (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED);
+    }
+    s->seat = SCHI_NO_SEAT;
+    return schi_idle_heir(d);
 }
 
 /* Become a searcher unless half of the running cores search already. Counts us in. */
@@ -3153,6 +3246,171 @@ static void schi_stack_fresh(schi_stack *s) {
 }
 
 /*==================================================================================================
+ * MARK: - [8] Timer wheel (private)
+ *   What is due when: insert, remove and expire in constant time.
+ *   Uses [2] [4].  Used by [11] [14].  Tests: tests/unit/wheel.c, tests/model/wheel.c
+ *================================================================================================*/
+
+/* Timer wheel: hierarchical, one for each core.
+ *   Source      Varghese and Lauck, "Hashed and hierarchical timing wheels", 1987; the level from the
+ *               highest bit in which two ticks differ, as in Tokio's time wheel.
+ *   State       elapsed, the last tick that is over; LEVELS x 64 lists of timers, a bit for each
+ *               list that is not empty. A tick is 2^20 ns; level l has slots of 64^l ticks.
+ *   Invariants  W1  a timer's tick >= elapsed, equal only while it is being expired
+ *               W2  a timer is at the level of the highest group of 6 bits in which its tick and
+ *                   elapsed differ, in the slot that this group of its tick names
+ *               W3  next <= the time of the first expiry; SCH_FOREVER if there is no timer
+ *   By W2 all slots before elapsed's own are empty on each level, and the lowest level that is not
+ *   empty has the earliest timers: the earliest are found by two count-zeros.
+ *   Who         all under the wheel's lock, by any thread: a task arms on one core and may be
+ *               cancelled on another, and the timers of a core that is stuck still fire. next: any
+ *               thread reads it.
+ *   Never early: a deadline is rounded up to a tick, the present down.
+ */
+#define SCHI_TICK_SHIFT 20
+#define SCHI_WHEEL_LEVELS 8 /* 64^8 ticks of 2^20 ns are more than 2^64 ns */
+#define SCHI_WHEEL_SLOTS 64
+#define SCHI_TICK_NEVER UINT64_MAX
+
+struct schi_wheel;
+
+struct schi_waiter;
+
+typedef struct schi_timer {
+    struct schi_timer *next, *prev; /* under the wheel's lock */
+    struct schi_wheel *wheel;       /* the waiter; where it was armed last */
+    struct schi_waiter *waiter;     /* fixed while armed: whom to wake */
+    uint64_t tick;                  /* under lock */
+    bool armed;                     /* under lock: linked */
+} schi_timer;
+
+typedef struct schi_wheel {
+    schi_spinlock lock SCHI_ALIGNED(SCH_CACHELINE);
+    SCHI_ATOMIC(uint64_t) next; /* ns; written under lock, read by any (W3) */
+    uint64_t elapsed;           /* under lock */
+    uint64_t num_timers;        /* under lock */
+    uint64_t occupied[SCHI_WHEEL_LEVELS];
+    schi_timer *slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS]; /* under lock: doubly linked */
+} schi_wheel;
+
+static void schi_wheel_init(schi_wheel *w, uint64_t now) {
+    memset(w, 0, sizeof *w);
+    w->elapsed = now >> SCHI_TICK_SHIFT;
+    schi_store_rlx(&w->next, SCH_FOREVER); /* rlx: published with the core */
+}
+
+static unsigned schi_wheel_level(const schi_wheel *w, uint64_t tick) {
+    return (unsigned)(63 - __builtin_clzll((tick ^ w->elapsed) | 1)) / 6;
+}
+
+static void schi_wheel_link(schi_wheel *w, schi_timer *t) {
+    unsigned level = schi_wheel_level(w, t->tick), slot = t->tick >> (6 * level) & 63;
+    schi_timer **head = &w->slots[level][slot];
+    t->prev = NULL;
+    t->next = *head;
+    if (t->next) t->next->prev = t;
+    *head = t;
+    w->occupied[level] |= UINT64_C(1) << slot;
+}
+
+static void schi_wheel_unlink(schi_wheel *w, schi_timer *t) {
+    if (t->next) t->next->prev = t->prev;
+    if (t->prev) {
+        t->prev->next = t->next;
+    } else { /* the first of its slot; by W2 the slot is the same as when it was linked */
+        unsigned level = schi_wheel_level(w, t->tick), slot = t->tick >> (6 * level) & 63;
+        w->slots[level][slot] = t->next;
+        if (!t->next) w->occupied[level] &= ~(UINT64_C(1) << slot);
+    }
+}
+
+/* The tick at which something is to be done: the earliest timers expire, or come down a level. */
+static uint64_t schi_wheel_next_tick(const schi_wheel *w) {
+    for (unsigned level = 0; level < SCHI_WHEEL_LEVELS; level++) {
+        if (w->occupied[level]) {
+            unsigned shift = 6 * level + 6;
+            uint64_t slot = schi_lowest_bit(w->occupied[level]);
+            return (w->elapsed >> shift << shift) | slot << (shift - 6);
+        }
+    }
+    return SCHI_TICK_NEVER;
+}
+
+static void schi_wheel_publish(schi_wheel *w) {
+    uint64_t tick = schi_wheel_next_tick(w);
+    /* seq: before a look at who watches [5.3] */
+    schi_store_seq(&w->next, tick == SCHI_TICK_NEVER ? SCH_FOREVER : tick << SCHI_TICK_SHIFT);
+}
+
+/* Arm a timer. deadline: not past, and not SCH_FOREVER. Returns when the wheel must be looked at. */
+static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadline) {
+    uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, next;
+    schi_spin_lock(&w->lock);
+    t->wheel = w;
+    t->tick = (tick > w->elapsed ? tick : w->elapsed) + 1; /* W1 */
+    t->armed = true;
+    schi_wheel_link(w, t);
+    w->num_timers++;
+    next = schi_load_rlx(&w->next); /* rlx: under the lock */
+    if (t->tick << SCHI_TICK_SHIFT < next) {
+        schi_wheel_publish(w);
+        next = schi_load_rlx(&w->next); /* rlx: under the lock */
+    }
+    schi_spin_unlock(&w->lock);
+    return next;
+}
+
+/* Disarm it. false: it has expired, and whoever expired it is done with it. */
+static bool schi_wheel_remove(schi_timer *t) {
+    schi_wheel *w = t->wheel;
+    bool armed;
+    schi_spin_lock(&w->lock);
+    armed = t->armed;
+    if (armed) {
+        schi_wheel_unlink(w, t);
+        t->armed = false;
+        /* next stays a lower bound, but for the common case that nothing is left. */
+        if (--w->num_timers == 0) schi_store_rlx(&w->next, SCH_FOREVER); /* rlx: later is safe */
+    }
+    schi_spin_unlock(&w->lock);
+    return armed;
+}
+
+/* Bring the timers of the next slot down to where they belong. Under the lock. */
+static void schi_wheel_cascade(schi_wheel *w, uint64_t tick) {
+    unsigned level = 1, slot;
+    schi_timer *t, *next;
+    while (!w->occupied[level]) level++;
+    slot = schi_lowest_bit(w->occupied[level]);
+    t = w->slots[level][slot];
+    w->slots[level][slot] = NULL;
+    w->occupied[level] &= ~(UINT64_C(1) << slot);
+    w->elapsed = tick;
+    for (; t; t = next) {
+        next = t->next;
+        schi_wheel_link(w, t);
+    }
+}
+
+/* Take out one timer that is due at `now`, disarmed; NULL: no more. Under the lock. */
+static schi_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
+    uint64_t until = now >> SCHI_TICK_SHIFT, tick;
+    while ((tick = schi_wheel_next_tick(w)) <= until) {
+        if (w->occupied[0]) {
+            schi_timer *t = w->slots[0][tick & 63];
+            schi_wheel_unlink(w, t);
+            t->armed = false;
+            w->num_timers--;
+            return t;
+        }
+        schi_wheel_cascade(w, tick);
+    }
+    if (until > w->elapsed) w->elapsed = until;
+    schi_wheel_publish(w);
+    return NULL;
+}
+
+/*==================================================================================================
  * MARK: - [10] Metrics (private)
  *   Per-core counters: plain stores by whoever holds the core, read by anybody.
  *   Uses [2].  Used by [11]-[13].  Tests: tests/unit/metrics.c
@@ -3191,6 +3449,7 @@ typedef struct schi_core {
     bool alone; /* fixed after start: the only core, nobody steals or is woken       */
     bool closed;              /* shutdown has come to this core */
     schi_rng rng;
+    schi_wheel wheel; /* any thread: it has a lock */
     SCHI_ATOMIC(schi_heap *) heaps[SCHI_HEAP_CLASSES]; /* walkers read */
     schi_core_metrics m;
     schi_runq q;              /* thieves too */
@@ -3242,8 +3501,10 @@ typedef struct schi_thread {
     sch_task *job;
 } schi_thread;
 
-/* Who waits for a task's end. Lives in the waiter's frame. */
+/* Who waits. Lives in the waiter's frame, until it has been granted: only one of those who could do
+ * it does, the one that claims it. The waiter claims it itself when it gives up. */
 typedef struct schi_waiter {
+    SCHI_ATOMIC(uint32_t) claimed; /* any; unused if only one could grant it */
     sch_task *task;      /* a task: granted */
     schi_thread *driver; /* a visitor that runs tasks meanwhile: done, under its idle lock */
     bool done;           /* under that lock */
@@ -3280,8 +3541,13 @@ struct sch_runtime {
     unsigned made_cores;         /* fixed after start */
     schi_idle idle;
     schi_inject inject;
-    schi_parker place;           /* where the standby sleeps, in the alarm */
-    schi_alarm alarm;            /* the standby's */
+    struct {
+        schi_parker parker;
+        schi_alarm alarm; /* with one core only the watch is there, and has none */
+    } seats[SCHI_SEATS];  /* where those with seats sleep */
+    uint64_t watch_until; /* under idle.lock: when the watch wakes at the latest */
+    SCHI_ATOMIC(uint64_t) paused_at; /* config.paused_clock: the time */
+    uint64_t look_at;     /* under idle.lock: when the look is due that ARMED says is coming */
     schi_stack_pool stacks;
     schi_pool pool;
     /* Threads; under idle.lock. */
@@ -3389,17 +3655,47 @@ static SCHI_NOINLINE void schi_hook_task(schi_thread *th, sch_runtime *rt,
     schi_no_wait_end(th, &spare);
 }
 
+/* Time: the system's, or with config.paused_clock one that stands still while anything runs. */
+static uint64_t schi_clock(sch_runtime *rt) {
+    if (SCHI_UNLIKELY(rt->config.paused_clock)) return schi_load_seq(&rt->paused_at);
+    return schi_now_ns();
+}
+
+/* When the system's clock will show this time of the runtime's: never, if that is paused. */
+static uint64_t schi_real_time(sch_runtime *rt, uint64_t time) {
+    return SCHI_UNLIKELY(rt->config.paused_clock) ? SCH_FOREVER : time;
+}
+
 /* Waking ----------------------------------------------------------------------------------------*/
 
-/* Set the standby's alarm unless it is set, or nobody is there to hear it: who takes the place sets
- * it then. Under idle.lock. */
+/* The watch shall wake at this time or before. If nobody has it: who takes it will look at
+ * everything. Under idle.lock. */
+static void schi_watch_by(sch_runtime *rt, uint64_t time) {
+    uint64_t now;
+    if (!rt->idle.seated[SCHI_WATCH] || time >= rt->watch_until) return;
+    rt->watch_until = time;
+    if (rt->num_cores == 1) {
+        schi_unpark(&rt->seats[SCHI_WATCH].parker, NULL);
+    } else {
+        now = schi_now_ns();
+        schi_alarm_set(&rt->seats[SCHI_WATCH].alarm, time > now ? time - now : 1);
+    }
+}
+
+/* Set the alarm of the standby, or of the watch if there is none, unless it is set, or nobody is
+ * there to hear it: who takes the seat sets it then. Under idle.lock. */
 static void schi_standby_arm(sch_runtime *rt) {
     schi_idle *d = &rt->idle;
-    if (rt->config.no_standby || rt->num_cores == 1) return;
-    if (!d->standby || !d->standby->listed) return;
+    bool standby = schi_idle_seated(d, SCHI_STANDBY) != NULL;
+    if (!d->has_standby || (!standby && !schi_idle_seated(d, SCHI_WATCH))) return;
     if (schi_or_seq(&d->word, SCHI_IDLE_ARMED) & SCHI_IDLE_ARMED) return;
     schi_count_shared(&rt->alarms, 1);
-    schi_alarm_set(&rt->alarm, rt->config.standby_period_ns);
+    rt->look_at = schi_saturating_add(schi_now_ns(), rt->config.standby_period_ns);
+    if (standby) {
+        schi_alarm_set(&rt->seats[SCHI_STANDBY].alarm, rt->config.standby_period_ns);
+    } else {
+        schi_watch_by(rt, rt->look_at);
+    }
 }
 
 /* The same unless no core runs, or only such as are lent. Under idle.lock. */
@@ -3408,9 +3704,21 @@ static void schi_standby_arm_if_running(sch_runtime *rt) {
     if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d)) schi_standby_arm(rt);
 }
 
+/* Somebody has lain down: a new standby takes over the look that the watch was to do. Under
+ * idle.lock. */
+static void schi_seat_taken(sch_runtime *rt, const schi_sleeper *s) {
+    uint64_t now;
+    if (s->seat == SCHI_STANDBY && (schi_load_seq(&rt->idle.word) & SCHI_IDLE_ARMED)) {
+        now = schi_now_ns();
+        schi_alarm_set(&rt->seats[SCHI_STANDBY].alarm, rt->look_at > now ? rt->look_at - now : 1);
+    } else {
+        schi_standby_arm_if_running(rt);
+    }
+}
+
 /* The same for a thread that begins to run with a core: it has learnt the word from its own RMW. */
 static void schi_standby_arm_if_clear(sch_runtime *rt, uint32_t word) {
-    if ((word & SCHI_IDLE_ARMED) || rt->config.no_standby || rt->num_cores == 1) return;
+    if ((word & SCHI_IDLE_ARMED) || !rt->idle.has_standby) return;
     schi_lock(&rt->idle.lock);
     schi_standby_arm(rt);
     schi_unlock(&rt->idle.lock);
@@ -3420,10 +3728,15 @@ static schi_thread *schi_thread_of(schi_sleeper *s) {
     return (schi_thread *)(void *)((char *)s - offsetof(schi_thread, sleeper));
 }
 
-/* Where a sleeper sleeps: the standby's place has a parker of its own, which lives as long as the
- * runtime, so that a signal handler can use it without the lock. Under idle.lock. */
+/* Where a sleeper sleeps: seats have parkers of their own, which live as long as the runtime, so
+ * that a signal handler can use them without the lock. Under idle.lock. */
 static schi_parker *schi_parker_of(sch_runtime *rt, schi_sleeper *s) {
-    return s->in_place ? &rt->place : &s->parker;
+    return s->seat == SCHI_NO_SEAT ? &s->parker : &rt->seats[s->seat].parker;
+}
+
+static void schi_unpark_sleeper(sch_runtime *rt, schi_sleeper *s) {
+    schi_unpark(schi_parker_of(rt, s),
+                s->seat == SCHI_NO_SEAT ? NULL : &rt->seats[s->seat].alarm);
 }
 
 /* Leave a core with a sleeper and wake it. Under idle.lock, to the end: a thread takes that lock
@@ -3434,9 +3747,10 @@ static void schi_give_core(sch_runtime *rt, schi_core *core, bool searching, boo
     s->searching = searching;
     s->rescue = rescue;
     schi_slot_give(&schi_thread_of(s)->slot, core);
-    schi_unpark(schi_parker_of(rt, s), &rt->alarm);
-    /* It may have been on its way into an empty standby's place: send another. */
-    if (!rt->idle.standby && rt->idle.sleepers) schi_unpark(&rt->idle.sleepers->parker, NULL);
+    schi_unpark_sleeper(rt, s);
+    /* It may have been on its way into an empty seat: send another. */
+    s = schi_idle_heir(&rt->idle);
+    if (s) schi_unpark_sleeper(rt, s);
 }
 
 /* Pair a sleeper with a core that nobody uses and wake it as a searcher. only_if_none: not while
@@ -3588,11 +3902,75 @@ static void schi_waiter_grant(schi_thread *th, schi_waiter *w) {
         schi_lock(
             &rt->idle.lock); /* the driver takes this lock before it leaves: nothing dangles */
         w->done = true;
-        schi_unpark(schi_parker_of(rt, &driver->sleeper), &rt->alarm);
+        schi_unpark_sleeper(rt, &driver->sleeper);
         schi_unlock(&rt->idle.lock);
     } else {
         schi_unpark(&w->parker, NULL);
     }
+}
+
+/* Timers ----------------------------------------------------------------------------------------*/
+
+/* Is it ours to grant this waiter? Everybody who might asks, and one is told yes. */
+static bool schi_waiter_claim(schi_waiter *w) {
+    return schi_xchg_acqrel(&w->claimed, 1u) == 0; /* acqrel: the loser sees what the winner did */
+}
+
+#define SCHI_EXPIRE_BATCH 32
+
+/* Waiters whose time has come, to be granted without a lock: each is claimed, and so stays. */
+typedef struct schi_expired {
+    unsigned num;
+    schi_waiter *waiters[SCHI_EXPIRE_BATCH];
+} schi_expired;
+
+static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
+    schi_timer *t;
+    if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
+    schi_spin_lock(&w->lock);
+    while (out->num < SCHI_EXPIRE_BATCH && (t = schi_wheel_expire(w, now)) != NULL) {
+        /* Once the lock is gone the timer may be, too, but not a waiter that we have claimed. */
+        if (schi_waiter_claim(t->waiter)) out->waiters[out->num++] = t->waiter;
+    }
+    schi_spin_unlock(&w->lock);
+}
+
+static void schi_grant_expired(schi_thread *th, schi_expired *e) {
+    for (unsigned i = 0; i < e->num; i++) schi_waiter_grant(th, e->waiters[i]);
+}
+
+/* Wake those on our core whose time has come, and on every core while nobody has the watch. */
+static void schi_timers_serve(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    uint64_t now = SCH_FOREVER;
+    schi_expired e;
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        schi_core *core = rt->cores[i];
+        if (core != th->core && schi_load_rlx(&rt->idle.watched)) continue; /* rlx: a hint */
+        if (schi_load_rlx(&core->wheel.next) == SCH_FOREVER) continue;     /* rlx: a hint */
+        if (now == SCH_FOREVER) now = schi_clock(rt);
+        do {
+            e.num = 0;
+            schi_wheel_collect(&core->wheel, now, &e);
+            schi_grant_expired(th, &e);
+        } while (e.num == SCHI_EXPIRE_BATCH);
+    }
+}
+
+/* When the first timer of all is due. */
+static uint64_t schi_timers_next(sch_runtime *rt) {
+    uint64_t next = SCH_FOREVER;
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        uint64_t t = schi_load_seq(&rt->cores[i]->wheel.next);
+        if (t < next) next = t;
+    }
+    return next;
+}
+
+/* A core is let go: the watch sees to its timers. Under idle.lock. */
+static void schi_core_watched(schi_core *core) {
+    uint64_t next = schi_load_seq(&core->wheel.next);
+    if (next != SCH_FOREVER) schi_watch_by(core->rt, schi_real_time(core->rt, next));
 }
 
 /* What few tasks have at their end: a drop function, a hook. */
@@ -3981,6 +4359,7 @@ static void schi_core_hand_off(schi_thread *th, schi_core *core) {
     }
     schi_count(&core->m.park_unparks, 1); /* parked: odd */
     schi_idle_release(d, core->index, false);
+    schi_core_watched(core);
     schi_unlock(&d->lock);
     schi_notify(th, rt); /* what was drained was pushed before this handshake */
 }
@@ -3998,6 +4377,11 @@ static void schi_core_leave(schi_thread *th) {
     th->core = NULL;
     th->lent = core;
     schi_idle_lend(&rt->idle, core->index);
+    if (SCHI_UNLIKELY(schi_load_seq(&core->wheel.next) != SCH_FOREVER)) {
+        schi_lock(&rt->idle.lock);
+        schi_core_watched(core);
+        schi_unlock(&rt->idle.lock);
+    }
     /* "all run", case 2 of [5.3]: a pusher that missed the bit is seen here. So is a shutdown. */
     if (schi_inject_is_empty(&rt->inject) && !schi_is_closing(rt)) return;
     if (!schi_idle_take_back(&rt->idle, core->index)) return;
@@ -4403,6 +4787,7 @@ static void schi_core_maintain(schi_thread *th) {
     core->ticks_left = th->rt->config.event_interval;
     schi_core_settle(core);
     schi_count(&core->m.maintenances, 1);
+    schi_timers_serve(th);
     if (SCHI_UNLIKELY(schi_is_closing(th->rt)) && !core->closed) schi_core_close(th);
     if (core->num_stacks > SCH_STACK_CACHE) {
         while (core->num_stacks > SCH_STACK_CACHE / 2) {
@@ -4512,12 +4897,12 @@ static void schi_standby_look(schi_thread *th) {
     schi_idle *d = &rt->idle;
     unsigned late = 0;
     schi_heed_signal(th, rt);
-    if (rt->config.no_standby || rt->num_cores == 1) return;
-    schi_count_shared(&rt->looks_done, 1);
-    schi_lock(&d->lock); /* the looks belong to the place */
-    if (!th->sleeper.listed) goto out;
+    if (!d->has_standby) return;
+    schi_lock(&d->lock); /* the looks belong to the seat */
+    if (!th->sleeper.listed || schi_now_ns() < rt->look_at) goto out; /* rung for a timer */
     /* Clear ARMED before looking: who begins to run later sets the alarm again. */
-    (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED);
+    if (!(schi_and_seq(&d->word, ~SCHI_IDLE_ARMED) & SCHI_IDLE_ARMED)) goto out;
+    schi_count_shared(&rt->looks_done, 1);
     for (unsigned i = 0; i < rt->num_cores; i++) {
         late += schi_look_at_core(rt->cores[i], &rt->looks[i]);
     }
@@ -4561,6 +4946,7 @@ static schi_core *schi_lie_down(schi_thread *th, bool *searching,
         core->park_polls = schi_counted(&core->m.polls);
         schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: a statistic */
         schi_idle_release(d, core->index, th->searching);
+        schi_core_watched(core);
         th->core = NULL;
         th->searching = false;
     }
@@ -4578,7 +4964,7 @@ static schi_core *schi_lie_down(schi_thread *th, bool *searching,
     if (schi_is_closing(rt)) other = schi_unclosed_core(rt);
     if (!other) {
         schi_idle_list(d, &th->sleeper);
-        schi_standby_arm_if_running(rt);
+        schi_seat_taken(rt, &th->sleeper);
     }
     return other;
 }
@@ -4588,13 +4974,116 @@ static bool schi_is_over(sch_runtime *rt, schi_waiter *until) {
     return rt->finished || (until && (until->done || schi_now_ns() >= until->deadline));
 }
 
-/* Until woken (true), rung or the deadline. With a single core nothing can be late while it is
- * free, so the place needs no alarm there. */
+/* Does no blocking job run or wait? A moment's truth. */
+static bool schi_pool_is_idle(schi_pool *p) {
+    return schi_counted(&p->idle_threads) == schi_counted(&p->threads) &&
+           schi_counted(&p->queued) == 0;
+}
+
+/* How long the watch may sleep: until the first timer, or the look that is its own to do. With a
+ * paused clock, the first timer's time comes when nothing runs. Under idle.lock. */
+static uint64_t schi_watch_prepare(sch_runtime *rt, uint64_t deadline) {
+    schi_idle *d = &rt->idle;
+    uint64_t next = schi_timers_next(rt);
+    uint32_t word = schi_load_seq(&d->word);
+    if (SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER &&
+        schi_idle_running(word) == 0 && schi_pool_is_idle(&rt->pool)) {
+        if (next > schi_load_seq(&rt->paused_at)) schi_store_seq(&rt->paused_at, next);
+        return 0;
+    }
+    next = schi_real_time(rt, next);
+    if (next < deadline) deadline = next;
+    if ((word & SCHI_IDLE_ARMED) && !schi_idle_seated(d, SCHI_STANDBY) && rt->look_at < deadline) {
+        deadline = rt->look_at;
+    }
+    return rt->watch_until = deadline;
+}
+
+/* Until woken (true), rung or the deadline. */
 static bool schi_rest(schi_thread *th, uint64_t deadline) {
     sch_runtime *rt = th->rt;
-    if (!th->sleeper.in_place) return schi_park(&th->sleeper.parker, deadline);
-    if (rt->num_cores == 1) return schi_park(&rt->place, deadline);
-    return schi_park_alarm(&rt->place, &rt->alarm); /* only visitors have a deadline there */
+    schi_seat seat = th->sleeper.seat;
+    if (seat == SCHI_NO_SEAT) return schi_park(&th->sleeper.parker, deadline);
+    if (rt->num_cores == 1) return schi_park(&rt->seats[seat].parker, deadline);
+    return schi_park_alarm(&rt->seats[seat].parker, &rt->seats[seat].alarm, deadline);
+}
+
+/* What is slept through: how long, and what came of it. */
+typedef struct schi_nap {
+    schi_waiter *until;  /* of a visitor; NULL: none */
+    schi_core *core;     /* got at once, or given */
+    bool searching;      /* how it is counted */
+    bool given;          /* by another thread */
+    bool over;           /* leave instead */
+    uint64_t deadline;   /* of a spare worker or a visitor */
+    uint64_t wake;       /* the next time to look up */
+} schi_nap;
+
+/* May a spare worker go? Under idle.lock. */
+static bool schi_is_spare(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    return th->kind == SCHI_WORKER && th->sleeper.seat == SCHI_NO_SEAT &&
+           rt->num_workers > rt->num_cores + rt->num_reserved;
+}
+
+/* Get on the list, or find out why not to. Returns a task that waits for a place [11.3]. */
+static sch_task *schi_nap_begin(schi_thread *th, schi_nap *nap) {
+    sch_runtime *rt = th->rt;
+    sch_task *place = NULL;
+    schi_lock(&rt->idle.lock);
+    nap->core = schi_lie_down(th, &nap->searching, &place);
+    if (!nap->core && schi_is_over(rt, nap->until)) {
+        if (schi_idle_unlist(&rt->idle, &th->sleeper)) {
+            schi_sleeper *up = schi_idle_vacate(&rt->idle, &th->sleeper);
+            if (up) schi_unpark_sleeper(rt, up);
+        }
+        nap->over = true;
+    } else if (!nap->core && schi_is_spare(th)) {
+        nap->deadline = schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns);
+    }
+    nap->wake = nap->deadline;
+    if (th->sleeper.seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline);
+    schi_unlock(&rt->idle.lock);
+    return place;
+}
+
+/* Something woke us, or it is time: what now? Under idle.lock. num_due: waiters to be granted, best
+ * with a core. Returns a sleeper to be unparked. */
+static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap, unsigned num_due) {
+    sch_runtime *rt = th->rt;
+    schi_idle *d = &rt->idle;
+    schi_sleeper *me = &th->sleeper;
+    if (!me->listed) {
+        if (!nap->core) nap->core = (schi_core *)schi_slot_take(&th->slot);
+        nap->given = true;
+        return schi_idle_vacate(d, me);
+    }
+    if (schi_is_over(rt, nap->until)) {
+        nap->over = true;
+    } else if (num_due > 0) {
+        unsigned core = schi_idle_acquire(d, false);
+        if (core != SCHI_NO_CORE) nap->core = rt->cores[core];
+    } else if (schi_is_spare(th) && schi_now_ns() >= nap->deadline) {
+        rt->num_workers--;
+        nap->over = true;
+    }
+    if (nap->over || nap->core) {
+        (void)schi_idle_unlist(d, me);
+        return schi_idle_vacate(d, me);
+    }
+    if (schi_idle_may_move_up(d, me)) {
+        schi_sleeper *up;
+        (void)schi_idle_unlist(d, me);
+        up = schi_idle_vacate(d, me);
+        schi_idle_list(d, me);
+        schi_seat_taken(rt, me);
+        nap->wake = nap->deadline = nap->until ? nap->until->deadline : UINT64_MAX; /* it stays */
+        if (up && schi_idle_heir(d) != up) up = NULL;
+        if (me->seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline);
+        return up;
+    }
+    if (me->seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline);
+    return NULL;
 }
 
 /* Sleep until we have a core. false: leave instead - all is over, or `until` is done, or a spare
@@ -4602,63 +5091,53 @@ static bool schi_rest(schi_thread *th, uint64_t deadline) {
 static bool schi_sleep(schi_thread *th, schi_waiter *until) {
     sch_runtime *rt = th->rt;
     schi_idle *d = &rt->idle;
-    schi_sleeper *me = &th->sleeper;
-    schi_core *core;
-    sch_task *place = NULL;
-    uint64_t deadline = until ? until->deadline : UINT64_MAX;
-    bool searching = false, over = false, given;
-    core = th->core;
+    schi_core *core = th->core;
+    schi_expired due;
+    schi_nap nap;
+    sch_task *place;
+    memset(&nap, 0, sizeof nap);
+    nap.until = until;
+    nap.deadline = until ? until->deadline : UINT64_MAX;
+    due.num = 0;
     th->core = NULL; /* what the hook queues goes to the injector, which is looked at below */
     schi_hook_thread(th, rt->config.hooks.on_thread_park);
     th->core = core;
-    schi_lock(&d->lock);
-    core = schi_lie_down(th, &searching, &place);
-    if (!core && schi_is_over(rt, until)) {
-        if (schi_idle_unlist(d, me)) (void)schi_idle_vacate(d, me);
-        over = true;
-    } else if (!core && th->kind == SCHI_WORKER && !me->in_place &&
-               rt->num_workers > rt->num_cores + rt->num_reserved) {
-        deadline = schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns);
-    }
-    schi_unlock(&d->lock);
+    place = schi_nap_begin(th, &nap);
     if (place && schi_task_grant(place)) schi_schedule(th, place);
-    if (!core && !over) {
+    if (!nap.core && !nap.over) {
         (void)schi_idle_handshake(d); /* "list, handshake, look again": cases 1 to 3 of [5.3] */
         if (schi_work_visible(rt)) schi_notify(th, rt);
     }
-    given = !core && !over;
-    while (!core && !over) {
-        bool woken = schi_rest(th, deadline);
-        schi_sleeper *up = NULL;
-        core = (schi_core *)schi_slot_take(&th->slot); /* as a rule, and without the lock */
-        if (core && !me->in_place) break;
-        schi_lock(&d->lock);
-        if (!me->listed) {
-            if (!core) core = (schi_core *)schi_slot_take(&th->slot);
-            up = schi_idle_vacate(d, me);
-        } else if (schi_is_over(rt, until)) {
-            (void)schi_idle_unlist(d, me);
-            up = schi_idle_vacate(d, me);
-            over = true;
-        } else if (!me->in_place && !d->standby) { /* the standby left: move up */
-            (void)schi_idle_unlist(d, me);
-            schi_idle_list(d, me);
-            schi_standby_arm_if_running(rt);
-        } else if (!woken && !me->in_place && th->kind == SCHI_WORKER &&
-                   schi_now_ns() >= deadline &&
-                   rt->num_workers > rt->num_cores + rt->num_reserved) { /* a spare, long unused */
-            (void)schi_idle_unlist(d, me);
-            rt->num_workers--;
-            over = true;
+    while (!nap.core && !nap.over) {
+        schi_sleeper *up;
+        schi_seat seat = th->sleeper.seat;
+        (void)schi_rest(th, nap.wake);
+        nap.core = (schi_core *)schi_slot_take(&th->slot); /* as a rule, and without the lock */
+        nap.given = nap.core != NULL;
+        if (nap.core && seat == SCHI_NO_SEAT) break;
+        if (!nap.core && seat == SCHI_WATCH) {
+            uint64_t now = schi_clock(rt);
+            for (unsigned i = 0; i < rt->num_cores; i++) {
+                schi_wheel_collect(&rt->cores[i]->wheel, now, &due);
+            }
         }
-        if (up) schi_unpark(&up->parker, NULL); /* under the lock: it cannot leave meanwhile */
+        schi_lock(&d->lock);
+        up = schi_nap_judge(th, &nap, due.num);
+        if (up) schi_unpark_sleeper(rt, up); /* under the lock: it cannot leave meanwhile */
         schi_unlock(&d->lock);
-        if (!core && !over && me->in_place) schi_standby_look(th);
+        if (nap.core || nap.over) break;
+        schi_grant_expired(th, &due); /* every core runs, or is about to be taken */
+        due.num = 0;
+        if (th->sleeper.seat != SCHI_NO_SEAT) schi_standby_look(th);
     }
     schi_hook_thread(th, rt->config.hooks.on_thread_unpark);
-    if (over) return false;
-    if (given) searching = me->searching, th->rescue = me->rescue;
-    schi_core_taken(th, core, searching);
+    if (nap.over) {
+        schi_grant_expired(th, &due);
+        return false;
+    }
+    if (nap.given) nap.searching = th->sleeper.searching, th->rescue = th->sleeper.rescue;
+    schi_core_taken(th, nap.core, nap.searching);
+    schi_grant_expired(th, &due);
     schi_standby_arm_if_clear(rt, schi_load_seq(&d->word));
     schi_heed_signal(th, rt); /* its wake and ours may have been one */
     return true;
@@ -4677,6 +5156,7 @@ static void schi_core_give_up(schi_thread *th) {
     schi_count(&core->m.park_unparks, 1);
     schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: a statistic */
     schi_idle_release(&rt->idle, core->index, th->searching);
+    schi_core_watched(core);
     th->core = NULL;
     th->searching = false;
     schi_unlock(&rt->idle.lock);
@@ -4701,6 +5181,10 @@ static bool schi_turn(schi_thread *th) {
     } while (!task &&
              core->ticks_left == 0); /* not empty-handed, but because maintenance was due */
     if (!task) task = schi_search(th);
+    if (!task && schi_load_rlx(&core->wheel.next) != SCH_FOREVER) { /* rlx: our own arming */
+        schi_timers_serve(th);
+        task = schi_next(th, core);
+    }
     if (!task) return false;
     if (th->searching) schi_stop_search(th);
     start = schi_now_ns();
@@ -5024,8 +5508,10 @@ static void schi_finish(sch_runtime *rt) {
     schi_lock(&d->lock);
     rt->finished = true;
     alone = rt->num_threads == 0;
-    for (schi_sleeper *s = d->sleepers; s; s = s->next) schi_unpark(&s->parker, NULL);
-    if (d->standby) schi_unpark(&rt->place, &rt->alarm);
+    for (schi_sleeper *s = d->sleepers; s; s = s->next) schi_unpark_sleeper(rt, s);
+    for (int i = SCHI_WATCH; i < SCHI_SEATS; i++) {
+        if (d->seated[i]) schi_unpark_sleeper(rt, d->seated[i]);
+    }
     if (alone) schi_event_set(&rt->done);
     schi_unlock(&d->lock);
 }
@@ -5268,6 +5754,7 @@ static schi_core *schi_core_new(sch_runtime *rt, unsigned index) {
     schi_rng_init(&core->rng,
                   schi_mix(schi_add_rlx(&rt->seeds, UINT64_C(1)))); /* rlx: one thread yet */
     schi_runq_init(&core->q, 0);
+    schi_wheel_init(&core->wheel, schi_clock(rt));
     schi_count(&core->m.park_unparks, 1); /* parked, until a worker takes it */
     schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: published with the runtime */
     return core;
@@ -5282,6 +5769,29 @@ static void schi_core_free(schi_core *core) {
         if (heap) schi_heap_orphan(heap);
     }
     schi_free(&rt->config.allocator, core, sizeof *core, SCH_CACHELINE);
+}
+
+/* Free the first n seats. */
+static void schi_seats_drop(sch_runtime *rt, int n) {
+    while (--n >= SCHI_WATCH) {
+        if (rt->config.workers > 1) schi_alarm_drop(&rt->seats[n].alarm);
+        schi_parker_drop(&rt->seats[n].parker);
+    }
+}
+
+static int schi_seats_init(sch_runtime *rt) {
+    for (int i = SCHI_WATCH; i < SCHI_SEATS; i++) {
+        int error = schi_parker_init(&rt->seats[i].parker);
+        if (!error && rt->config.workers > 1) {
+            error = schi_alarm_init(&rt->seats[i].alarm);
+            if (error) schi_parker_drop(&rt->seats[i].parker);
+        }
+        if (error) {
+            schi_seats_drop(rt, i);
+            return error;
+        }
+    }
+    return 0;
 }
 
 #define SCHI_MADE 13 /* the last stage of schi_runtime_make */
@@ -5303,8 +5813,7 @@ static void schi_runtime_unmake(sch_runtime *rt, int stage) {
     case 8: schi_mutex_drop(&rt->shared_lock); /* fallthrough */
     case 7: schi_mutex_drop(&rt->pool.lock); /* fallthrough */
     case 6: schi_stack_pool_drop(&rt->stacks); /* fallthrough */
-    case 5: schi_parker_drop(&rt->place); /* fallthrough */
-    case 4: schi_alarm_drop(&rt->alarm); /* fallthrough */
+    case 5: schi_seats_drop(rt, SCHI_SEATS); /* fallthrough */
     case 3: schi_inject_drop(&rt->inject); /* fallthrough */
     case 2: schi_idle_drop(&rt->idle); /* fallthrough */
     default: break;
@@ -5323,6 +5832,7 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     unsigned n = rt->config.workers;
     int error;
     *stage = 1;
+    schi_store_rlx(&rt->paused_at, schi_now_ns()); /* rlx: one thread yet */
     if ((error = schi_fork_watch(schi_is_own_thread)) != 0) return error;
     rt->max_threads = 2 * n + 2 * rt->config.max_blocking_threads + 64; /* 64 visitors at once */
     rt->cores = (schi_core **)schi_alloc_zeroed(a, n * sizeof *rt->cores, sizeof(void *));
@@ -5335,9 +5845,7 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     *stage = 2;
     if ((error = schi_inject_init(&rt->inject)) != 0) return error;
     *stage = 3;
-    if ((error = schi_alarm_init(&rt->alarm)) != 0) return error;
-    *stage = 4;
-    if ((error = schi_parker_init(&rt->place)) != 0) return error;
+    if ((error = schi_seats_init(rt)) != 0) return error;
     *stage = 5;
     if ((error = schi_stack_pool_init(&rt->stacks, a, rt->config.stack_size)) != 0) return error;
     *stage = 6;
@@ -5384,7 +5892,7 @@ static int schi_runtime_start(sch_runtime *rt) {
     rt->num_cores = n;
     schi_store_seq(&rt->live, SCHI_NOT_IN * ((int64_t)n + 1));
     if (n == 0) return error;
-    schi_idle_set_cores(&rt->idle, n);
+    schi_idle_set_cores(&rt->idle, n, !rt->config.no_standby);
     if (n == 1) {
         rt->cores[0]->alone = true;
         schi_store_rlx(&rt->cores[0]->wake_len, UINT32_MAX); /* rlx: published by start */
@@ -5844,7 +6352,10 @@ SCH_API void sch_wake_signal(sch_task *task) {
     (void)schi_inject_push(&rt->inject, &task->node, &task->node, 1);
     (void)schi_idle_handshake(&rt->idle); /* cases 1 and 2 of [5.3] as for any push */
     schi_store_seq(&rt->signalled, 1u);
-    schi_unpark(&rt->place, &rt->alarm); /* cases 3, 4: the standby does what needs the lock */
+    for (int i = SCHI_WATCH; i <= (rt->idle.has_standby ? SCHI_STANDBY : SCHI_WATCH); i++) {
+        /* cases 3, 4: who has a seat, or takes it next, does what needs the lock */
+        schi_unpark(&rt->seats[i].parker, &rt->seats[i].alarm);
+    }
     schi_guest_leave(rt);
 out:
     errno = saved;

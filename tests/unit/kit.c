@@ -74,7 +74,7 @@ static void kit_player(void *arg, unsigned me) {
     kit_table *t = (kit_table *)arg;
     for (size_t i = 0; i < t->rounds; i++) {
         if (t->in_alarm) {
-            while (!schi_park_alarm(&t->parkers[me], &t->alarms[me])) continue;
+            while (!schi_park_alarm(&t->parkers[me], &t->alarms[me], UINT64_MAX)) continue;
         } else if (!EXPECT(schi_park(&t->parkers[me], UINT64_MAX))) {
             return;
         }
@@ -217,9 +217,9 @@ TEST(kit_parker_alarm) {
     EXPECT_EQ(schi_parker_init(&p), 0);
     EXPECT_EQ(schi_alarm_init(&a), 0);
     schi_unpark(&p, &a);
-    EXPECT(schi_park_alarm(&p, &a)); /* kept, without the alarm */
+    EXPECT(schi_park_alarm(&p, &a, UINT64_MAX)); /* kept, without the alarm */
     schi_alarm_set(&a, SCH_MILLISECOND);
-    EXPECT(!schi_park_alarm(&p, &a)); /* it rang: no wake */
+    EXPECT(!schi_park_alarm(&p, &a, UINT64_MAX)); /* it rang: no wake */
     EXPECT_EQ(schi_load_seq(&p.state), SCHI_PARKER_EMPTY);
     schi_alarm_drop(&a);
     schi_parker_drop(&p);
