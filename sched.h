@@ -4644,6 +4644,7 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
             (void)schi_idle_unlist(d, me);
             schi_idle_list(d, me);
             schi_standby_arm_if_running(rt);
+            if (!until) deadline = UINT64_MAX; /* whoever has the place stays */
         } else if (!woken && !me->in_place && th->kind == SCHI_WORKER &&
                    schi_now_ns() >= deadline &&
                    rt->num_workers > rt->num_cores + rt->num_reserved) { /* a spare, long unused */
