@@ -351,7 +351,7 @@ typedef struct sch_straggler {
 /* The tasks that are alive now, for the message after -ETIMEDOUT.
  *   out      receives at most max of them; may be NULL if max is 0.
  * Returns  how many there are, which may be more than max; 0 if rt is NULL.
- * Threads  any outside of the runtime's hooks. A picture, not a lock: tasks may end meanwhile.
+ * Threads  any. A picture, not a lock: tasks may end meanwhile.
  */
 SCH_API size_t sch_stragglers(const sch_runtime *rt, sch_straggler *out, size_t max);
 
@@ -378,7 +378,7 @@ typedef struct sch_spawn_desc {
     const char *name;        /* for sch_stragglers and tools */
     const char *file;        /* where it is spawned: SCH_HERE fills in these two */
     unsigned line;
-    size_t stack_size; /* bytes, 16 KiB to 1 GiB; 0: the runtime's. Not for poll tasks or jobs */
+    size_t stack_size; /* bytes, 16 KiB to 1 GiB; 0: the runtime's. Poll tasks, jobs: ignored */
     void (*drop)(void *arg); /* called exactly once, when the task has ended however it ended, or if
                                 the spawn fails; gets arg, or the poll task's state (if the spawn
                                 fails, the caller's). Must not wait */
@@ -763,6 +763,19 @@ SCHI_STATIC_ASSERT(SCH_MAX_WORKERS >= 1 && SCH_MAX_WORKERS <= 32767, "SCH_MAX_WO
 SCHI_STATIC_ASSERT((SCH_SLAB_SIZE & (SCH_SLAB_SIZE - 1)) == 0 && SCH_SLAB_SIZE >= 16384,
                    "SCH_SLAB_SIZE must be a power of two");
 SCHI_STATIC_ASSERT(SCH_LIFO_CAP >= 1 && SCH_BUDGET >= 1, "SCH_LIFO_CAP, SCH_BUDGET: at least 1");
+SCHI_STATIC_ASSERT(SCH_SPIN_ROUNDS >= 1 && SCH_STACK_CACHE >= 1,
+                   "SCH_SPIN_ROUNDS, SCH_STACK_CACHE: at least 1");
+SCHI_STATIC_ASSERT((SCH_CACHELINE & (SCH_CACHELINE - 1)) == 0, "SCH_CACHELINE: a power of two");
+/* The same limits as sch_config's. */
+SCHI_STATIC_ASSERT(SCH_STACK_SIZE >= 16384 && SCH_STACK_SIZE <= 1024 * 1024 * 1024,
+                   "SCH_STACK_SIZE: 16 KiB to 1 GiB");
+SCHI_STATIC_ASSERT(SCH_THREAD_STACK_SIZE >= 65536 && SCH_THREAD_STACK_SIZE <= 1024 * 1024 * 1024,
+                   "SCH_THREAD_STACK_SIZE: 64 KiB to 1 GiB");
+SCHI_STATIC_ASSERT(SCH_STANDBY_NS >= 100 * SCH_MICROSECOND && SCH_STANDBY_NS <= 10 * SCH_SECOND,
+                   "SCH_STANDBY_NS: 100 us to 10 s");
+SCHI_STATIC_ASSERT(SCH_EVENT_INTERVAL >= 1 && SCH_EVENT_INTERVAL <= 65535 &&
+                       SCH_MAX_BLOCKING >= 1 && SCH_MAX_BLOCKING <= 65535,
+                   "SCH_EVENT_INTERVAL, SCH_MAX_BLOCKING: 1 to 65535");
 
 #ifdef SCH_PLATFORM_HEADER
 #include SCH_PLATFORM_HEADER
@@ -1524,7 +1537,9 @@ static int schi_fork_watch(schi_is_ours is_ours) {
 
 /* The members' names may be macros in the user's unit, hence the parentheses around them. */
 static void *schi_alloc(const sch_allocator *a, size_t size, size_t align) {
-    return (a->alloc)(size, align, a->user);
+    void *memory = (a->alloc)(size, align, a->user);
+    SCHI_USAGE(((uintptr_t)memory & (align - 1)) == 0);
+    return memory;
 }
 
 static void schi_free(const sch_allocator *a, void *memory, size_t size, size_t align) {
@@ -2638,6 +2653,12 @@ static schi_slab *schi_slab_of(const sch_task *task) {
 
 static sch_runtime *schi_task_runtime(const sch_task *task) { return schi_slab_of(task)->rt; }
 
+/* A handle that was released, joined or detached is nobody's: a free block's count is 0 (L1). */
+static void schi_task_used(const sch_task *task) {
+    SCHI_USAGE(schi_task_refs(schi_load_rlx(&task->state)) > 0); /* rlx: ours, if it is right */
+    (void)task;
+}
+
 /* A task of the process that forked us: its locks and queues may be in any state here. */
 static bool schi_task_is_foreign(const sch_task *task) {
     uint32_t process = schi_process();
@@ -3039,7 +3060,11 @@ static int schi_stack_pool_init(schi_stack_pool *p, const sch_allocator *a, size
 }
 
 static char *schi_stack_map(const sch_allocator *a, size_t size, size_t page) {
-    if (a->map_pages) return (char *)(a->map_pages)(size, a->user);
+    if (a->map_pages) {
+        char *memory = (char *)(a->map_pages)(size, a->user);
+        SCHI_USAGE(((uintptr_t)memory & (schi_page_size() - 1)) == 0);
+        return memory;
+    }
     return (char *)schi_alloc(a, size, page);
 }
 
@@ -3626,6 +3651,7 @@ static void schi_hook_thread(schi_thread *th, void (*hook)(void *, unsigned)) {
     if (!hook) return;
     th->no_wait++;
     hook(th->rt->config.hooks.user, th->number);
+    SCHI_USAGE(schi_self() == th); /* hooks must not fork */
     th->no_wait--;
 }
 
@@ -3643,6 +3669,7 @@ static schi_thread *schi_no_wait_begin(schi_thread *th, schi_thread *spare, sch_
 }
 
 static void schi_no_wait_end(schi_thread *th, schi_thread *spare) {
+    SCHI_USAGE(schi_self() == th); /* hooks and drop functions must not fork */
     th->no_wait--;
     if (th == spare) schi_tls_set(NULL);
 }
@@ -4626,6 +4653,7 @@ static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
     status = task->fn.poll(task, schi_task_state(task));
     th = schi_self(); /* it may have come back elsewhere from a blocking call */
     if (SCHI_UNLIKELY(!th)) schi_child_end();
+    SCHI_USAGE(status == SCH_READY || status == SCH_PENDING);
     if (rt->config.hooks.on_task_poll_end) {
         schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
     }
@@ -6219,11 +6247,14 @@ static schi_core *schi_core_of_caller(void) {
 }
 
 SCH_API void *sch_task_state(sch_task *task) {
-    if (!task || !(schi_load_rlx(&task->state) & SCHI_POLL)) return NULL; /* rlx: fixed bit */
+    if (!task) return NULL;
+    schi_task_used(task);
+    if (!(schi_load_rlx(&task->state) & SCHI_POLL)) return NULL; /* rlx: fixed bit */
     return schi_task_state(task);
 }
 
 SCH_API const char *sch_task_name(const sch_task *task) {
+    if (task) schi_task_used(task);
     return task && task->desc && task->desc->name ? task->desc->name : "";
 }
 
@@ -6258,6 +6289,7 @@ SCH_API int sch_join(sch_task *task) {
     int result;
     if (!task) return -EINVAL;
     if (schi_task_is_foreign(task)) return -EOWNERDEAD;
+    schi_task_used(task);
     if (SCHI_UNLIKELY(!sch_is_done(task))) return schi_join_wait(th, task);
     result = schi_task_join(task, &state);
     if (SCHI_UNLIKELY(result < 0)) return result;
@@ -6269,7 +6301,10 @@ SCH_API int sch_join(sch_task *task) {
 SCH_API void sch_detach(sch_task *task) { sch_release(task); }
 
 SCH_API sch_task *sch_retain(sch_task *task) {
-    if (task && !schi_task_is_foreign(task)) schi_task_retain(task);
+    if (task && !schi_task_is_foreign(task)) {
+        schi_task_used(task);
+        schi_task_retain(task);
+    }
     return task;
 }
 
@@ -6281,6 +6316,7 @@ SCH_API int sch_cancel(sch_task *task) {
     int result;
     if (!task) return -EINVAL;
     if (schi_task_is_foreign(task)) return -EOWNERDEAD;
+    schi_task_used(task);
     result = schi_task_cancel(task, false);
     if (result == 1) schi_schedule(schi_self(), task);
     return result < 0 ? result : 0;
@@ -6335,13 +6371,17 @@ SCH_API int sch_suspend(void) {
 }
 
 SCH_API void sch_wake(sch_task *task) {
-    if (task && !schi_task_is_foreign(task)) schi_wake(schi_self(), task);
+    if (!task || schi_task_is_foreign(task)) return;
+    schi_task_used(task);
+    schi_wake(schi_self(), task);
 }
 
 SCH_API void sch_wake_signal(sch_task *task) {
     sch_runtime *rt;
     int saved = errno; /* the interrupted code's */
-    if (!task || schi_task_is_foreign(task) || !schi_task_wake(task)) return;
+    if (!task || schi_task_is_foreign(task)) return;
+    schi_task_used(task);
+    if (!schi_task_wake(task)) return;
     rt = schi_task_runtime(task);
     if (schi_load_rlx(&task->state) & SCHI_JOB) { /* rlx: fixed bit */
         schi_unpark(&task->thread->sleeper.parker, NULL);
