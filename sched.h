@@ -127,6 +127,8 @@
  *   [P3]   Configuration (public)
  *   [P4]   Runtime (public)
  *   [P5]   Tasks (public)
+ *   [P6]   Operations (public)
+ *   [P7]   Time (public)
  *   [P8]   Blocking (public)
  *   [P11]  Metrics (public)
  *   [1]    Compiler, system, asserts (private)
@@ -149,6 +151,7 @@
  *   [11.5] Worker: home, the standby (private)
  *   [12]   Blocking pool (private)
  *   [13]   Runtime, shutdown (private)
+ *   [14]   Operations (private)
  *   [18]   Public functions (private)
  *================================================================================================*/
 
@@ -504,8 +507,149 @@ SCH_API bool sch_cancelled(void);
  * SCH_CURRENT_THREAD that only calls). */
 SCH_API unsigned sch_worker_index(void);
 
-/* Nanoseconds of the monotonic clock. */
+/*==================================================================================================
+ * MARK: - [P6] Operations (public)
+ *   An operation is something that will be ready: a time, a task's end, your own. One way to wait
+ *   serves all of them, in tasks, blocking jobs, on plain threads and in sch_block_on; poll tasks
+ *   use SCH_AWAIT. It lives in the caller's frame (or in a poll task's state) and allocates nothing.
+ *================================================================================================*/
+typedef struct sch_op sch_op;
+
+typedef enum sch_op_revoked {
+    SCH_OP_REMOVED, /* it will not be completed: nobody knows of it any more */
+    SCH_OP_DONE,    /* sch_op_complete has returned: the result stands */
+    SCH_OP_BUSY     /* it is being completed, or will be: wait for that */
+} sch_op_revoked;
+
+/* What an operation of your own does. To wrap a library that calls back from its own thread: poll
+ * starts the request, the callback calls sch_op_complete, cancel asks the library to forget it.
+ *   poll    begins. SCH_READY: op->result is set, nothing else will happen. SCH_PENDING: somebody
+ *           calls sch_op_complete or sch_op_retry once, from any thread, even before poll returns.
+ *   cancel  called only while pending, by the waiter. SCH_OP_REMOVED: neither has been called nor
+ *           will be. SCH_OP_BUSY: one of them is being called or will be (or was: always right then);
+ *           the waiter waits for it, and so it must come soon. The result then stands.
+ *   Neither waits. Both are called by the task or thread that waits.
+ */
+typedef struct sch_op_type {
+    sch_status (*poll)(sch_op *op);
+    sch_op_revoked (*cancel)(sch_op *op);
+} sch_op_type;
+
+/* An operation. Set type, zero the rest (or SCH_OP_INIT); may be used again when it is done. Put it
+ * first in a struct of your own for what poll and cancel need. */
+struct sch_op {
+    const sch_op_type *type;
+    int64_t result;       /* when it is done: 0 or more, or a negative errno */
+    struct sch_op *link;  /* private: operations of a poll task */
+    void *waiter;         /* private */
+    uint32_t state;       /* private */
+    bool in_poll_task;    /* private */
+};
+
+/* Wait until the operation is done.
+ * Returns  its result; or -ECANCELED: the task was cancelled and op would have had to wait. It is
+ *          not pending then. A result is never lost: an operation that can complete, completes.
+ *          -EPERM in a poll task, hook or drop function; -EINVAL; -EAGAIN, -ENOMEM: a plain thread
+ *          cannot wait.
+ * Threads  any.
+ */
+SCH_API int64_t sch_await(sch_op *op);
+
+/* The same until a time of sch_now(): -ETIMEDOUT if it is not done by then. SCH_FOREVER: no limit;
+ * a time that has passed: only what is ready at once. */
+SCH_API int64_t sch_await_until(sch_op *op, uint64_t deadline);
+
+/* Wait until one of n operations is done, up to a time.
+ * Returns  the index of the first that is; the others are not pending, but some may be done, too:
+ *          sch_op_is_done() tells, and their results stand. Else as sch_await_until.
+ */
+SCH_API int sch_await_any(sch_op *const *ops, size_t n, uint64_t deadline);
+
+/* Has it completed since it was last awaited? For the operations of sch_await_any. */
+SCH_API bool sch_op_is_done(const sch_op *op);
+
+/* It is done with this result; or: it should be polled again. The operation may be gone when the
+ * call returns. Exactly one of the two, once for each poll that returned SCH_PENDING.
+ * Threads  any; not async-signal-safe.
+ */
+SCH_API void sch_op_complete(sch_op *op, int64_t result);
+SCH_API void sch_op_retry(sch_op *op);
+
+/* In a poll function: is it done? SCH_PENDING: the task is polled again when it is. After a cancel
+ * SCH_READY with -ECANCELED, unless it was done. The operation lives in the task's state; pending
+ * ones are revoked if the task is dropped. SCH_AWAIT below puts it in a line of its own.
+ */
+SCH_API sch_status sch_op_poll(sch_op *op);
+
+/* A poll function that reads from top to bottom. What must survive a wait belongs in the state.
+ *     static sch_status greet(sch_task *self, void *state) {
+ *         greeting *g = state;
+ *         SCH_BEGIN(g->line);
+ *         g->op = sch_sleep_op(SCH_SECOND);
+ *         SCH_AWAIT(g->line, &g->op.op);
+ *         puts("hello");
+ *         SCH_END();
+ *     }
+ *   line  an unsigned of the state, 0 at first. Not inside a switch of your own. */
+#define SCH_BEGIN(line) \
+    switch (line) { \
+    case 0:
+#define SCH_AWAIT(line, op) \
+    do { \
+        (line) = __LINE__; /* fallthrough */ \
+    case __LINE__: \
+        if (sch_op_poll(op) == SCH_PENDING) return SCH_PENDING; \
+    } while (0)
+#define SCH_END() \
+    } \
+    return SCH_READY
+
+/*==================================================================================================
+ * MARK: - [P7] Time (public)
+ *================================================================================================*/
+
+/* Nanoseconds of the monotonic clock; in a task of a runtime with paused_clock, of that. */
 SCH_API uint64_t sch_now(void);
+
+/* Wait this long; not shorter, and on an idle machine about a millisecond longer at most.
+ * Returns  0; -ECANCELED; the errors of sch_await.
+ */
+SCH_API int sch_sleep(uint64_t ns);
+SCH_API int sch_sleep_until(uint64_t time);
+
+/* The same as an operation, for sch_await_any and SCH_AWAIT: its result is 0. */
+typedef struct sch_timer {
+    sch_op op;
+    uint64_t until;        /* sch_now() */
+    struct {
+        void *links[4];
+        uint64_t tick;
+        uint32_t armed, spare;
+    } armed;               /* private */
+} sch_timer;
+
+SCH_API sch_timer sch_timer_after(uint64_t ns);
+SCH_API sch_timer sch_timer_at(uint64_t time);
+
+/* At most this long for an operation: sch_await_until(op, now + ns). */
+SCH_API int64_t sch_timeout(sch_op *op, uint64_t ns);
+
+/* What an interval does when a tick was missed: */
+typedef enum sch_missed {
+    SCH_BURST = 0, /* the missed ones follow at once, until it has caught up */
+    SCH_DELAY,     /* the next is a period after the late one */
+    SCH_SKIP       /* the next is the first in the future that is a multiple of the period */
+} sch_missed;
+
+typedef struct sch_interval {
+    uint64_t period; /* nanoseconds, not 0 */
+    uint64_t next;   /* when the next tick is due; 0: now */
+    sch_missed missed;
+} sch_interval;
+
+/* Wait for the next tick; the first is at once, or at interval.next if that is set.
+ * Returns  0; -ECANCELED (the tick is not lost); -EINVAL; the errors of sch_await. */
+SCH_API int sch_interval_wait(sch_interval *interval);
 
 /*==================================================================================================
  * MARK: - [P8] Blocking (public)
@@ -3301,12 +3445,13 @@ struct schi_wheel;
 
 struct schi_waiter;
 
-typedef struct schi_timer {
+typedef struct schi_timer { /* in a sch_timer */
     struct schi_timer *next, *prev; /* under the wheel's lock */
     struct schi_wheel *wheel;       /* the waiter; where it was armed last */
-    struct schi_waiter *waiter;     /* fixed while armed: whom to wake */
+    void *waiter;                   /* fixed while armed: whom to wake */
     uint64_t tick;                  /* under lock */
-    bool armed;                     /* under lock: linked */
+    uint32_t armed;                 /* under lock: linked */
+    uint32_t for_poll;              /* fixed while armed: waiter is a poll task */
 } schi_timer;
 
 typedef struct schi_wheel {
@@ -3373,7 +3518,7 @@ static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadlin
     schi_spin_lock(&w->lock);
     t->wheel = w;
     t->tick = (tick > w->elapsed ? tick : w->elapsed) + 1; /* W1 */
-    t->armed = true;
+    t->armed = 1;
     schi_wheel_link(w, t);
     w->num_timers++;
     next = schi_load_rlx(&w->next); /* rlx: under the lock */
@@ -3390,10 +3535,10 @@ static bool schi_wheel_remove(schi_timer *t) {
     schi_wheel *w = t->wheel;
     bool armed;
     schi_spin_lock(&w->lock);
-    armed = t->armed;
+    armed = t->armed != 0;
     if (armed) {
         schi_wheel_unlink(w, t);
-        t->armed = false;
+        t->armed = 0;
         /* next stays a lower bound, but for the common case that nothing is left. */
         if (--w->num_timers == 0) schi_store_rlx(&w->next, SCH_FOREVER); /* rlx: later is safe */
     }
@@ -3424,7 +3569,7 @@ static schi_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
         if (w->occupied[0]) {
             schi_timer *t = w->slots[0][tick & 63];
             schi_wheel_unlink(w, t);
-            t->armed = false;
+            t->armed = 0;
             w->num_timers--;
             return t;
         }
@@ -3688,6 +3833,8 @@ static uint64_t schi_clock(sch_runtime *rt) {
     return schi_now_ns();
 }
 
+static uint64_t schi_now_of(schi_thread *th) { return th ? schi_clock(th->rt) : schi_now_ns(); }
+
 /* When the system's clock will show this time of the runtime's: never, if that is paused. */
 static uint64_t schi_real_time(sch_runtime *rt, uint64_t time) {
     return SCHI_UNLIKELY(rt->config.paused_clock) ? SCH_FOREVER : time;
@@ -3943,27 +4090,79 @@ static bool schi_waiter_claim(schi_waiter *w) {
     return schi_xchg_acqrel(&w->claimed, 1u) == 0; /* acqrel: the loser sees what the winner did */
 }
 
+/* The state of an operation, see [14]. */
+enum { SCHI_OP_IDLE, SCHI_OP_PENDING, SCHI_OP_DONE, SCHI_OP_RETRY, SCHI_OP_LISTEN = 16 };
+
+static schi_word *schi_op_state(const sch_op *op) { return (schi_word *)(uintptr_t)&op->state; }
+
+/* acq: pairs with completion; the result is there. */
+static uint32_t schi_op_get(const sch_op *op) { return schi_load_acq(schi_op_state(op)); }
+
+static void schi_op_set(sch_op *op, uint32_t state) {
+    schi_store_rlx(schi_op_state(op), state); /* rlx: the waiter's alone at this moment */
+}
+
+/* Revoke what a poll task that ends has pending. */
+static SCHI_NOINLINE void schi_task_revoke_ops(sch_task *task) {
+    sch_op *op = (sch_op *)task->arg, *next;
+    for (task->arg = NULL; op; op = next) {
+        next = op->link;
+        if (schi_op_get(op) != SCHI_OP_PENDING) continue;
+        if (op->type->cancel(op) != SCH_OP_BUSY) continue;
+        while (schi_op_get(op) == SCHI_OP_PENDING) schi_os_yield(); /* it is about to be done */
+    }
+}
+
 #define SCHI_EXPIRE_BATCH 32
 
 /* Waiters whose time has come, to be granted without a lock: each is claimed, and so stays. */
 typedef struct schi_expired {
     unsigned num;
-    schi_waiter *waiters[SCHI_EXPIRE_BATCH];
+    struct {
+        schi_waiter *waiter; /* NULL: a poll task, of which we hold a reference */
+        sch_task *task;
+    } list[SCHI_EXPIRE_BATCH];
 } schi_expired;
+
+SCHI_STATIC_ASSERT(sizeof(schi_timer) <= sizeof(((sch_timer *)0)->armed), "a timer fits");
+
+static sch_op *schi_timer_op(schi_timer *t) {
+    return (sch_op *)(void *)((char *)t - offsetof(sch_timer, armed));
+}
+
+static sch_task *schi_poll_task_of(schi_timer *t) {
+    schi_task_retain((sch_task *)t->waiter);
+    return (sch_task *)t->waiter;
+}
 
 static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
     schi_timer *t;
     if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
     schi_spin_lock(&w->lock);
     while (out->num < SCHI_EXPIRE_BATCH && (t = schi_wheel_expire(w, now)) != NULL) {
-        /* Once the lock is gone the timer may be, too, but not a waiter that we have claimed. */
-        if (schi_waiter_claim(t->waiter)) out->waiters[out->num++] = t->waiter;
+        /* Once the lock is gone the timer may be, too, but not a waiter that we have claimed, nor a
+         * task that we refer to. */
+        schi_store_rel(schi_op_state(schi_timer_op(t)), (uint32_t)SCHI_OP_DONE); /* rel: pairs with
+                                                                                   acq in get */
+        if (t->for_poll) {
+            out->list[out->num].waiter = NULL;
+            out->list[out->num++].task = schi_poll_task_of(t);
+        } else if (schi_waiter_claim((schi_waiter *)t->waiter)) {
+            out->list[out->num++].waiter = (schi_waiter *)t->waiter;
+        }
     }
     schi_spin_unlock(&w->lock);
 }
 
 static void schi_grant_expired(schi_thread *th, schi_expired *e) {
-    for (unsigned i = 0; i < e->num; i++) schi_waiter_grant(th, e->waiters[i]);
+    for (unsigned i = 0; i < e->num; i++) {
+        if (e->list[i].waiter) {
+            schi_waiter_grant(th, e->list[i].waiter);
+        } else {
+            schi_wake(th, e->list[i].task);
+            schi_task_release(th->core, e->list[i].task);
+        }
+    }
 }
 
 /* Wake those on our core whose time has come, and on every core while nobody has the watch. */
@@ -4661,6 +4860,7 @@ static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
     again = schi_frame_of(th)->poll_again;
     schi_frame_of(th)->poll_again = false;
     if (status == SCH_READY) {
+        if (SCHI_UNLIKELY(task->arg != NULL)) schi_task_revoke_ops(task);
         schi_task_end_at(th, rt, th->core, task, 0);
     } else if (again) {
         if (state & SCHI_NEW) (void)schi_task_clear(task, SCHI_NEW);
@@ -4676,6 +4876,7 @@ static inline void schi_run(schi_thread *th, sch_task *task) {
     SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel and wake */
     if (SCHI_UNLIKELY(state & SCHI_CANCELLED) &&
         ((state & SCHI_NEW) || ((state & SCHI_POLL) && schi_is_closing(rt)))) {
+        if ((state & SCHI_POLL) && task->arg) schi_task_revoke_ops(task);
         schi_task_end(th, task, SCHI_DROPPED);
         return;
     }
@@ -5211,7 +5412,7 @@ static bool schi_turn(schi_thread *th) {
     if (!task) task = schi_search(th);
     if (!task && schi_load_rlx(&core->wheel.next) != SCH_FOREVER) { /* rlx: our own arming */
         schi_timers_serve(th);
-        task = schi_next(th, core);
+        if (!schi_core_is_empty(core)) return true;
     }
     if (!task) return false;
     if (th->searching) schi_stop_search(th);
@@ -5978,6 +6179,219 @@ static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout, boo
 }
 
 /*==================================================================================================
+ * MARK: - [14] Operations (private)
+ *   One way to wait for all that will be ready.
+ *   Uses [8] [11] [13].  Used by [18].  Tests: tests/unit/ops.c, tests/unit/timers.c
+ *================================================================================================*/
+
+/* Operations.
+ *   State       of an operation: IDLE -> PENDING when it is polled -> DONE or RETRY by completion,
+ *               or IDLE again when it is removed. LISTEN: the waiter waits for this very completion.
+ *   Waiter      a record in the frame that waits (schi_waiter). Who completes claims it *before* the
+ *               operation becomes DONE: until then the waiter cannot leave. Who claims it grants it,
+ *               after that, and touches neither afterwards.
+ *   Leaving     the waiter claims itself - or somebody has, then it waits for that grant - and then
+ *               revokes every operation that is pending. One that is BUSY is about to become DONE:
+ *               with LISTEN set it grants once more.
+ *   So each grant is waited for exactly once, no operation is known to anybody once the wait has
+ *   returned, and a result that came is in op->result.
+ *   Poll tasks have no frame: a completion wakes the task, holding a reference; the task's pending
+ *   operations are linked from task->arg, so that they can be revoked when it is dropped.
+ */
+/* It happened. The operation may be gone at once after its state is set. */
+static void schi_op_finish(sch_op *op, uint32_t state) {
+    schi_thread *th = schi_self();
+    if (op->in_poll_task) {
+        sch_task *task = (sch_task *)op->waiter;
+        schi_task_retain(task);
+        schi_store_rel(schi_op_state(op), state); /* rel: pairs with acq in get */
+        schi_wake(th, task);
+        schi_task_release(th ? th->core : NULL, task);
+    } else {
+        schi_waiter *w = (schi_waiter *)op->waiter;
+        bool first = schi_waiter_claim(w);
+        /* acqrel: pairs with acq in get, and with LISTEN. */
+        uint32_t old = schi_xchg_acqrel(schi_op_state(op), state);
+        if (first || (old & SCHI_OP_LISTEN)) schi_waiter_grant(th, w);
+    }
+}
+
+/* Begin an operation. true: it is done. */
+static bool schi_op_begin(sch_op *op, void *waiter, bool in_poll_task) {
+    op->waiter = waiter;
+    op->in_poll_task = in_poll_task;
+    schi_store_rel(schi_op_state(op), (uint32_t)SCHI_OP_PENDING); /* rel: poll publishes op */
+    if (op->type->poll(op) == SCH_PENDING) return false;
+    schi_op_set(op, SCHI_OP_DONE);
+    return true;
+}
+
+/* Timers ----------------------------------------------------------------------------------------*/
+
+static schi_timer *schi_timer_of(sch_op *op) {
+    return (schi_timer *)(void *)&((sch_timer *)(void *)op)->armed;
+}
+
+/* Arm in a task: on its core's wheel, or without a core on any, which is then looked after. */
+static void schi_timer_arm(schi_thread *th, schi_timer *t, void *waiter, bool for_poll,
+                           uint64_t until) {
+    sch_runtime *rt = th->rt;
+    schi_core *core = th->core ? th->core : rt->cores[0];
+    uint64_t next;
+    t->waiter = waiter;
+    t->for_poll = for_poll;
+    next = schi_wheel_insert(&core->wheel, t, until);
+    if (core == th->core) return;
+    schi_lock(&rt->idle.lock);
+    schi_watch_by(rt, schi_real_time(rt, next));
+    schi_unlock(&rt->idle.lock);
+}
+
+static sch_status schi_timer_poll(sch_op *op) {
+    sch_timer *timer = (sch_timer *)(void *)op;
+    schi_thread *th = schi_self();
+    schi_waiter *w = op->in_poll_task ? NULL : (schi_waiter *)op->waiter;
+    op->result = 0;
+    schi_timer_of(op)->wheel = NULL;
+    if (schi_now_of(th) >= timer->until) return SCH_READY;
+    if (timer->until > SCH_FOREVER - ((uint64_t)2 << SCHI_TICK_SHIFT)) return SCH_PENDING; /* never */
+    if (w && !w->task) { /* a thread: it wakes by itself and asks again */
+        if (timer->until < w->deadline) w->deadline = timer->until;
+        return SCH_PENDING;
+    }
+    schi_timer_arm(th, schi_timer_of(op), op->waiter, op->in_poll_task, timer->until);
+    return SCH_PENDING;
+}
+
+static sch_op_revoked schi_timer_cancel(sch_op *op) {
+    schi_timer *t = schi_timer_of(op);
+    return t->wheel && !schi_wheel_remove(t) ? SCH_OP_DONE : SCH_OP_REMOVED;
+}
+
+static const sch_op_type schi_timer_type = {schi_timer_poll, schi_timer_cancel};
+
+/* Waiting in a frame ----------------------------------------------------------------------------*/
+
+/* What waits: a task, a plain thread, or a visitor that drives. */
+typedef struct schi_await {
+    schi_waiter w;
+    schi_thread *th;     /* the caller's; a task may have changed it */
+} schi_await;
+
+static int schi_await_init(schi_await *a) {
+    int error;
+    a->th = schi_self();
+    error = schi_may_wait(a->th);
+    if (error) return error;
+    memset(&a->w, 0, sizeof a->w);
+    a->w.deadline = SCH_FOREVER;
+    if (schi_in_task(a->th)) {
+        a->w.task = schi_current(a->th);
+        return 0;
+    }
+    if (a->th && a->th->kind == SCHI_VISITOR && a->th->rt->config.flavor == SCH_CURRENT_THREAD) {
+        a->w.driver = a->th;
+        return 0;
+    }
+    return schi_parker_init(&a->w.parker);
+}
+
+static void schi_await_drop(schi_await *a) {
+    if (!a->w.task && !a->w.driver) schi_parker_drop(&a->w.parker);
+}
+
+/* Wait for a grant. cancel: or a cancellation; deadline: or a time, not in tasks, which have timers.
+ * true: granted. */
+static bool schi_await_grant(schi_await *a, bool cancel, uint64_t deadline) {
+    if (a->w.task) {
+        return schi_wait(&a->th, cancel ? SCHI_WAIT_CANCEL : 0) == SCHI_BY_GRANT;
+    }
+    if (a->w.driver) {
+        bool done;
+        a->w.deadline = deadline;
+        schi_drive(a->th, &a->w);
+        schi_lock(&a->th->rt->idle.lock);
+        done = a->w.done;
+        a->w.done = false;
+        schi_unlock(&a->th->rt->idle.lock);
+        return done;
+    }
+    while (!schi_park(&a->w.parker, deadline)) {
+        if (deadline != SCH_FOREVER && schi_now_ns() >= deadline) return false;
+    }
+    return true;
+}
+
+/* Leave: afterwards nobody knows of the waiter or of a pending operation. */
+static void schi_await_leave(schi_await *a, bool granted, sch_op *const *ops, size_t n) {
+    if (!granted && !schi_waiter_claim(&a->w)) (void)schi_await_grant(a, false, SCH_FOREVER);
+    for (size_t i = 0; i < n; i++) {
+        sch_op_revoked how;
+        if (schi_op_get(ops[i]) != SCHI_OP_PENDING) continue;
+        how = ops[i]->type->cancel(ops[i]);
+        if (how == SCH_OP_REMOVED) schi_op_set(ops[i], SCHI_OP_IDLE);
+        if (how != SCH_OP_BUSY) continue;
+        /* acqrel: pairs with the exchange in finish. */
+        if (schi_or_acqrel(schi_op_state(ops[i]), (uint32_t)SCHI_OP_LISTEN) == SCHI_OP_PENDING) {
+            (void)schi_await_grant(a, false, SCH_FOREVER);
+        }
+        schi_op_set(ops[i], schi_op_get(ops[i]) & ~(uint32_t)SCHI_OP_LISTEN);
+    }
+}
+
+/* The first operation that is done, n: none. */
+static size_t schi_ops_done(sch_op *const *ops, size_t n) {
+    size_t i = 0;
+    while (i < n && schi_op_get(ops[i]) != SCHI_OP_DONE) i++;
+    return i;
+}
+
+/* One round: begin all, wait, leave. 0: look at the operations; else why not. limit: a task's timer
+ * for the deadline, NULL: none. */
+static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_t deadline,
+                            sch_op *limit) {
+    bool granted = false, over = deadline == 0;
+    bool cancelled = schi_is_cancelled(a->th), shielded;
+    schi_store_rlx(&a->w.claimed, 0u); /* rlx: nobody knows us */
+    a->w.deadline = deadline;
+    for (size_t i = 0; i < n; i++) {
+        if (!schi_op_begin(ops[i], &a->w, false)) continue;
+        schi_await_leave(a, false, ops, i);
+        return 0;
+    }
+    if (limit && !cancelled) over = schi_op_begin(limit, &a->w, false);
+    if (!cancelled && !over) {
+        shielded = a->w.task && schi_frame_of(a->th)->shields > 0;
+        granted = schi_await_grant(a, !shielded, a->w.deadline);
+        if (!granted && a->w.task) cancelled = true;
+    }
+    schi_await_leave(a, granted, ops, n);
+    if (limit) schi_await_leave(a, true, &limit, 1);
+    if (schi_ops_done(ops, n) < n) return 0;
+    if (cancelled) return -ECANCELED;
+    if (over || (limit && schi_op_get(limit) == SCHI_OP_DONE)) return -ETIMEDOUT;
+    return !a->w.task && deadline != SCH_FOREVER && schi_now_of(a->th) >= deadline ? -ETIMEDOUT : 0;
+}
+
+static int schi_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
+    schi_await a;
+    sch_timer limit;
+    int error = schi_await_init(&a);
+    if (error) return error;
+    for (size_t i = 0; i < n; i++) schi_op_set(ops[i], SCHI_OP_IDLE);
+    memset(&limit, 0, sizeof limit);
+    limit.op.type = &schi_timer_type;
+    limit.until = deadline;
+    do {
+        error = schi_await_round(&a, ops, n, deadline,
+                                 a.w.task && deadline != SCH_FOREVER ? &limit.op : NULL);
+    } while (!error && schi_ops_done(ops, n) == n); /* to be polled again */
+    schi_await_drop(&a);
+    if (error == -ECANCELED) error = schi_tell_cancelled(a.th, error);
+    return error ? error : (int)schi_ops_done(ops, n);
+}
+
+/*==================================================================================================
  * MARK: - [18] Public functions (private)
  *   Check the arguments, call one thing, return.
  *   Uses everything.  Tests: tests/unit/api.c, tests/api/
@@ -6019,7 +6433,7 @@ SCH_API const char *sch_config_error(const sch_config *config) {
     return config ? schi_config_bad(config) : NULL;
 }
 
-SCH_API uint64_t sch_now(void) { return schi_now_ns(); }
+SCH_API uint64_t sch_now(void) { return schi_now_of(schi_self()); }
 
 /* Runtime ---------------------------------------------------------------------------------------*/
 
@@ -6168,6 +6582,7 @@ static SCHI_INLINE int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, S
     task->desc = desc;
     if (kind & SCHI_POLL) {
         task->fn.poll = poll;
+        task->arg = NULL; /* operations that it has pending */
         if (size && arg) memcpy(schi_task_state(task), arg, size);
         if (size && !arg) memset(schi_task_state(task), 0, size);
     } else {
@@ -6421,6 +6836,132 @@ SCH_API bool sch_cancelled(void) { return schi_is_cancelled(schi_self()); }
 SCH_API unsigned sch_worker_index(void) {
     schi_thread *th = schi_self();
     return th && th->core ? th->core->index : UINT_MAX;
+}
+
+/* Operations, time ------------------------------------------------------------------------------*/
+
+SCH_API int sch_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
+    if (!ops || n == 0 || n > INT_MAX) return -EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        if (!ops[i] || !ops[i]->type) return -EINVAL;
+    }
+    return schi_await_any(ops, n, deadline);
+}
+
+SCH_API int64_t sch_await_until(sch_op *op, uint64_t deadline) {
+    int error = sch_await_any(&op, 1, deadline);
+    return error ? error : op->result;
+}
+
+SCH_API int64_t sch_await(sch_op *op) { return sch_await_until(op, SCH_FOREVER); }
+
+SCH_API bool sch_op_is_done(const sch_op *op) { return op && schi_op_get(op) == SCHI_OP_DONE; }
+
+SCH_API void sch_op_complete(sch_op *op, int64_t result) {
+    if (!op) return;
+    SCHI_USAGE((schi_op_get(op) & ~(uint32_t)SCHI_OP_LISTEN) == SCHI_OP_PENDING);
+    op->result = result;
+    schi_op_finish(op, SCHI_OP_DONE);
+}
+
+SCH_API void sch_op_retry(sch_op *op) {
+    if (!op) return;
+    SCHI_USAGE((schi_op_get(op) & ~(uint32_t)SCHI_OP_LISTEN) == SCHI_OP_PENDING);
+    schi_op_finish(op, SCHI_OP_RETRY);
+}
+
+/* The poll task that runs here, NULL: none. */
+static sch_task *schi_poll_task(schi_thread *th) {
+    if (!th || th->no_wait > 0 || !schi_current(th)) return NULL;
+    /* rlx: fixed bit */
+    return schi_load_rlx(&schi_current(th)->state) & SCHI_POLL ? schi_current(th) : NULL;
+}
+
+static void schi_op_unlink(sch_task *task, sch_op *op) {
+    sch_op **at = (sch_op **)(void *)&task->arg;
+    while (*at && *at != op) at = &(*at)->link;
+    if (*at) *at = op->link;
+}
+
+/* Cancelled while it is pending. */
+static sch_status schi_op_poll_cancelled(schi_thread *th, sch_op *op) {
+    switch (op->type->cancel(op)) {
+    case SCH_OP_BUSY: return SCH_PENDING;
+    case SCH_OP_DONE: break;
+    case SCH_OP_REMOVED: op->result = schi_tell_cancelled(th, -ECANCELED); break;
+    }
+    return SCH_READY;
+}
+
+SCH_API sch_status sch_op_poll(sch_op *op) {
+    schi_thread *th = schi_self();
+    sch_task *task = schi_poll_task(th);
+    uint32_t state;
+    if (!op) return SCH_READY;
+    if (!task || !op->type) {
+        op->result = task ? -EINVAL : -EPERM;
+        return SCH_READY;
+    }
+    while ((state = schi_op_get(op)) != SCHI_OP_DONE) {
+        if (state != SCHI_OP_PENDING) {
+            schi_op_unlink(task, op);
+            if (schi_op_begin(op, task, true)) break;
+            op->link = (sch_op *)task->arg;
+            task->arg = op;
+        }
+        if (!schi_is_cancelled(th)) {
+            if (schi_op_get(op) == SCHI_OP_PENDING) return SCH_PENDING;
+        } else if (schi_op_get(op) == SCHI_OP_PENDING) {
+            if (schi_op_poll_cancelled(th, op) == SCH_PENDING) return SCH_PENDING;
+            break;
+        }
+    }
+    schi_op_unlink(task, op);
+    schi_op_set(op, SCHI_OP_IDLE);
+    return SCH_READY;
+}
+
+SCH_API sch_timer sch_timer_at(uint64_t time) {
+    sch_timer timer;
+    memset(&timer, 0, sizeof timer);
+    timer.op.type = &schi_timer_type;
+    timer.until = time;
+    return timer;
+}
+
+SCH_API sch_timer sch_timer_after(uint64_t ns) {
+    return sch_timer_at(schi_saturating_add(sch_now(), ns));
+}
+
+SCH_API int sch_sleep_until(uint64_t time) {
+    sch_timer timer = sch_timer_at(time);
+    return (int)sch_await(&timer.op);
+}
+
+SCH_API int sch_sleep(uint64_t ns) {
+    return sch_sleep_until(schi_saturating_add(sch_now(), ns));
+}
+
+SCH_API int64_t sch_timeout(sch_op *op, uint64_t ns) {
+    return sch_await_until(op, schi_saturating_add(sch_now(), ns));
+}
+
+SCH_API int sch_interval_wait(sch_interval *interval) {
+    uint64_t now = sch_now(), late;
+    int error;
+    if (!interval || interval->period == 0 || (unsigned)interval->missed > SCH_SKIP) return -EINVAL;
+    if (interval->next == 0) interval->next = now;
+    error = sch_sleep_until(interval->next);
+    if (error) return error;
+    now = sch_now();
+    late = now > interval->next ? now - interval->next : 0;
+    switch (interval->missed) {
+    case SCH_BURST: break;
+    case SCH_DELAY: interval->next = now; break;
+    case SCH_SKIP: interval->next += late / interval->period * interval->period; break;
+    }
+    interval->next = schi_saturating_add(interval->next, interval->period);
+    return 0;
 }
 
 /* Blocking --------------------------------------------------------------------------------------*/
