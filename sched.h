@@ -5292,9 +5292,10 @@ static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap, unsigned num
     } else if (num_due > 0) {
         unsigned core = schi_idle_acquire(d, false);
         if (core != SCHI_NO_CORE) nap->core = rt->cores[core];
-    } else if (schi_is_spare(th) && schi_now_ns() >= nap->deadline) {
-        rt->num_workers--;
-        nap->over = true;
+    } else if (!nap->until && nap->deadline != UINT64_MAX && schi_now_ns() >= nap->deadline) {
+        nap->over = schi_is_spare(th);
+        if (nap->over) rt->num_workers--;
+        nap->wake = nap->deadline = UINT64_MAX; /* else: another has left, or it is needed */
     }
     if (nap->over || nap->core) {
         (void)schi_idle_unlist(d, me);
