@@ -4674,11 +4674,14 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
             schi_standby_arm_if_running(rt);
             if (!until) deadline = UINT64_MAX; /* whoever has the place stays */
         } else if (!woken && !me->in_place && th->kind == SCHI_WORKER &&
-                   schi_now_ns() >= deadline &&
-                   rt->num_workers > rt->num_cores + rt->num_reserved) { /* a spare, long unused */
-            (void)schi_idle_unlist(d, me);
-            rt->num_workers--;
-            over = true;
+                   schi_now_ns() >= deadline) { /* long unused */
+            if (rt->num_workers > rt->num_cores + rt->num_reserved) {
+                (void)schi_idle_unlist(d, me);
+                rt->num_workers--;
+                over = true;
+            } else {
+                deadline = UINT64_MAX; /* no spare any more: another has left, or it is needed */
+            }
         }
         if (up) schi_unpark(&up->parker, NULL); /* under the lock: it cannot leave meanwhile */
         schi_unlock(&d->lock);
