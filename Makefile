@@ -13,7 +13,7 @@ CASE ?= spawn_local
 VALGRIND_TESTS ?= mix_1 mix_2 slab task runq
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
-BUDGET ?= 10
+BUDGET ?=
 
 # Debian packages, here and nowhere else.
 PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev musl-tools valgrind strace hyperfine \

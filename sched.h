@@ -6705,7 +6705,6 @@ SCH_API int sch_join(sch_task *task) {
     int result;
     if (!task) return -EINVAL;
     if (schi_task_is_foreign(task)) return -EOWNERDEAD;
-    schi_task_used(task);
     if (SCHI_UNLIKELY(!sch_is_done(task))) return schi_join_wait(th, task);
     result = schi_task_join(task, &state);
     if (SCHI_UNLIKELY(result < 0)) return result;
@@ -6739,8 +6738,10 @@ SCH_API int sch_cancel(sch_task *task) {
 }
 
 SCH_API bool sch_is_done(const sch_task *task) {
+    if (!task) return true;
+    schi_task_used(task);
     /* acq: pairs with complete; what the task did is visible. */
-    return !task || (schi_load_acq(&task->state) & SCHI_COMPLETE) != 0;
+    return (schi_load_acq(&task->state) & SCHI_COMPLETE) != 0;
 }
 
 SCH_API sch_task *sch_self(void) {

@@ -29,3 +29,6 @@
 #include "unit/shutdown.c"
 #include "unit/badinput.c"
 #include "unit/current.c"
+#include "unit/scenarios.c"
+#include "unit/misuse.c"
+#include "unit/coverage.c"

@@ -11,9 +11,9 @@ cd "$(dirname "$0")/.." || exit 1
 
 : "${CC:=cc}" "${CXX:=c++}" "${CFLAGS=-O2 -g}" "${SAN:=}" "${TESTS:=}" "${VALGRIND_TESTS:=}"
 [ -n "${SEED:-}" ] || unset SEED
-BUDGET=${BUDGET:-10}
 LEVEL=${LEVEL:-ci} # smoke, ci, all: how long the parts of the proof take
-export CC CXX CFLAGS BUDGET
+[ -n "${BUDGET:-}" ] || unset BUDGET
+export CC CXX CFLAGS
 warnings="-Wall -Wextra"
 san=${SAN:+-fsanitize=$SAN -fno-omit-frame-pointer}
 [ "$LEVEL" = all ] && part_limit=86400

@@ -136,6 +136,7 @@ static void checked_remove(checked_memory *m, void *memory, size_t size, size_t 
     EXPECT_EQ(block->size, size);
     EXPECT_EQ(block->align, align);
     memset(memory, 0xdd, block->size); /* also faults if it is still guarded */
+    __asm__ volatile("" : : "r"(memory) : "memory"); /* or the compiler drops the memset */
     free(memory);
     free(block);
 }
