@@ -4193,10 +4193,18 @@ static uint64_t schi_timers_next(sch_runtime *rt) {
     return next;
 }
 
+/* With a paused clock: nothing may run any more, then the watch shall let time jump. Under
+ * idle.lock. */
+static void schi_clock_may_jump(sch_runtime *rt) {
+    if (!rt->config.paused_clock) return;
+    if (schi_idle_running(schi_load_seq(&rt->idle.word)) == 0) schi_watch_by(rt, 0);
+}
+
 /* A core is let go: the watch sees to its timers. Under idle.lock. */
 static void schi_core_watched(schi_core *core) {
     uint64_t next = schi_load_seq(&core->wheel.next);
     if (next != SCH_FOREVER) schi_watch_by(core->rt, schi_real_time(core->rt, next));
+    schi_clock_may_jump(core->rt);
 }
 
 /* What few tasks have at their end: a drop function, a hook. */
@@ -5593,6 +5601,11 @@ static sch_task *schi_pool_next(schi_thread *th) {
         if (!leave) {
             schi_pool_list(p, th);
             schi_unlock(&p->lock);
+            if (SCHI_UNLIKELY(rt->config.paused_clock)) {
+                schi_lock(&rt->idle.lock);
+                schi_clock_may_jump(rt);
+                schi_unlock(&rt->idle.lock);
+            }
             woken = schi_park(&th->sleeper.parker,
                               schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns));
             schi_lock(&p->lock);
