@@ -5973,7 +5973,7 @@ SCH_API int sch_block_in_place(sch_fn fn, void *arg) {
         frame->blocks_thread++;
         fn(arg);
         frame->blocks_thread--;
-        return 0;
+        return SCHI_LIKELY(schi_self() != NULL) ? 0 : -EOWNERDEAD; /* fn forked: the child */
     }
     return schi_block_in_place(th, fn, arg);
 }
