@@ -64,8 +64,8 @@ process:     ## fork, exec, exit, static destructors, dlclose
 stress:      ## chaos: random mixes, stops, oversubscription, start and stop
 	@$(RUN) stress
 
-soak:        ## the same for BUDGET seconds each: make soak BUDGET=600
-	@LEVEL=all $(RUN) stress
+soak:        ## random mixes of everything for BUDGET seconds: make soak BUDGET=3600
+	@$(RUN) soak
 
 fuzz:        ## sequences of API calls by libFuzzer; the corpus by anybody
 	@$(RUN) fuzz

@@ -4280,16 +4280,19 @@ static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned si
                                                     int *error) {
     sch_task *task = NULL;
     schi_heap *heap;
+    bool closed;
     schi_lock(&rt->shared_lock);
+    /* closing is the first to say no, also while whoever set it is on the way to this lock. */
+    closed = rt->shared_closed || schi_is_closing(rt);
     heap = rt->shared_heaps[size_class];
-    if (!heap && !rt->shared_closed) { /* once closed, they are read without the lock */
+    if (!heap && !closed) { /* once closed, they are read without the lock */
         heap = schi_heap_new(&rt->config.allocator, rt, NULL, size_class);
         if (heap) heap->driven = rt->config.flavor == SCH_CURRENT_THREAD;
         rt->shared_heaps[size_class] = heap;
     }
-    if (heap && !rt->shared_closed) task = schi_heap_alloc(heap);
+    if (heap && !closed) task = schi_heap_alloc(heap);
     if (task) schi_count(&rt->shared_spawned, 1);
-    *error = rt->shared_closed ? ESHUTDOWN : ENOMEM;
+    *error = closed ? ESHUTDOWN : ENOMEM;
     schi_unlock(&rt->shared_lock);
     return task;
 }
@@ -7032,7 +7035,7 @@ SCH_API int sch_block_in_place(sch_fn fn, void *arg) {
         frame->blocks_thread++;
         fn(arg);
         frame->blocks_thread--;
-        return 0;
+        return SCHI_LIKELY(schi_self() != NULL) ? 0 : -EOWNERDEAD; /* fn forked: the child */
     }
     return schi_block_in_place(th, fn, arg);
 }

@@ -238,6 +238,7 @@ for wanted in "$@"; do
     model | fault | stress | fuzz | process) proof "$wanted" ;;
     include) part include sh tests/include/order.sh ;;
     matrix) part matrix sh tests/include/matrix.sh ;;
+    soak) part soak sh tests/stress/run.sh soak ;;
     lint) part lint sh tests/lint/lint.sh ;;
     *) echo "run.sh: no part is called $wanted" >&2; exit 2 ;;
     esac

@@ -1,5 +1,5 @@
-/* coverage.c - [5.1] [11] [13] [18]: what no other test reaches because it takes a coincidence: here
- * it is arranged. */
+/* coverage.c - [5.1] [11] [13] [18]: what other tests reach by coincidence only: here it is
+ * arranged. */
 #include "support.h"
 
 /* Operations that do not have to wait use a task's turn up, so that others have theirs. ---------*/

@@ -1,5 +1,5 @@
-/* scenarios.c - failures that other schedulers have had, each as a test that names the original. What
- * other tests cover already is not here: docs/reliability.md has the whole list. */
+/* scenarios.c - failures that other schedulers have had, each as a test that names the original.
+ * What other tests cover already is not here: docs/reliability.md has the whole list. */
 #include "support.h"
 
 static void known_nothing(void *arg) { (void)arg; }
@@ -191,8 +191,8 @@ TEST(known_tokio_8372_unparked_behind_the_accounting) {
 
 /* Blocking in place -----------------------------------------------------------------------------*/
 
-/* tokio#5239, #5837: block_in_place in block_on in block_in_place found a core that was not its own,
- * and later there was one too many. */
+/* tokio#5239, #5837: block_in_place in block_on in block_in_place found a core that was not its
+ * own, and later there was one too many. */
 typedef struct known_nest {
     sch_runtime *rt;
     unsigned innermost;
@@ -272,7 +272,8 @@ TEST(known_tokio_6596_lifo_task_behind_block_in_place) {
         known_lifo k[2] = {{SUPPORT_GATE, NULL}, {SUPPORT_GATE, NULL}};
         config.no_standby = true;
         sch_runtime *rt = support_begin(&config);
-        for (int j = 0; j < 2; j++) support_run(rt, known_lifo_blocker, &k[j]); /* new, kept thread */
+        support_run(rt, known_lifo_blocker, &k[0]); /* its thread is new */
+        support_run(rt, known_lifo_blocker, &k[1]); /* and kept */
         support_end(rt, &memory);
     }
 }
@@ -342,8 +343,8 @@ TEST(known_tokio_2119_core_lent_after_shutdown_began) {
     }
 }
 
-/* tokio#2082: the scheduler held a lock while it dropped tasks at shutdown, and a drop function woke
- * another task. */
+/* tokio#2082: the scheduler held a lock while it dropped tasks at shutdown, and a drop function
+ * woke another task. */
 #define KNOWN_RING 24
 typedef struct known_ring {
     sch_runtime *rt;
@@ -438,8 +439,8 @@ TEST(known_tokio_3869_wake_under_a_lock_at_shutdown) {
     }
 }
 
-/* tokio#3228: the cores were shut down one after the other, and one waited, in block_in_place, for a
- * task of a later one to be dropped. The worst case: a task of the very core that is lent. */
+/* tokio#3228: the cores were shut down one after the other, and one waited, in block_in_place, for
+ * a task of a later one to be dropped. The worst case: a task of the very core that is lent. */
 static void known_wait_for_a_drop(void *arg) {
     sch_task *child = sch_spawn_with(NULL, &known_gate_desc, known_suspend, arg);
     YIELD_UNTIL(known_waits(child));
@@ -687,8 +688,8 @@ TEST(known_glommio_379_wake_then_release) {
 
 /* Stacks ----------------------------------------------------------------------------------------*/
 
-/* eloqdoc#422: a coroutine unmapped the stack that it stood on. Here the memory of a stack of a task's
- * own is overwritten as soon as it is given back. */
+/* eloqdoc#422: a coroutine unmapped the stack that it stood on. Here the memory of a stack of a
+ * task's own is overwritten as soon as it is given back. */
 typedef struct known_stacks {
     sch_task *task;
     unsigned rounds, sum;

@@ -505,3 +505,21 @@ TEST(shutdown_cycles_with_tasks_in_flight) {
         checked_end(&memory);
     }
 }
+
+/* Two begin a shutdown at once: the second one may return while the first is on its way to close
+ * the shared heaps. Spawning fails all the same. */
+TEST(shutdown_refuses_from_the_first_moment) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    sch_runtime *rt = support_begin(&config);
+    unsigned ran = 0;
+    schi_store_seq(&rt->closing, 1u); /* where the first caller has got to */
+    EXPECT_EQ(sch_runtime_shutdown(rt, 0), -ETIMEDOUT);
+    errno = 0;
+    EXPECT(sch_spawn(rt, support_count, &ran) == NULL);
+    EXPECT_EQ(sch_errno(), ESHUTDOWN);
+    EXPECT_EQ(sch_go(rt, support_count, &ran), -ESHUTDOWN);
+    schi_store_seq(&rt->closing, 0u);
+    EXPECT_EQ(ran, 0);
+    support_end(rt, &memory);
+}
