@@ -2044,7 +2044,7 @@ static void schi_inject_close(schi_inject *q) {
  *         core go). So while a core is idle or lent, a thread sleeps, or is on its way to the lock.
  *
  * Why no wake-up is lost. Work is visible after a push to the injector; the pusher then calls
- * schi_idle_handshake, a read-modify-write of word (adding 0: a load would not do, see below).
+ * schi_idle_handshake, a read-modify-write of word (adding 0; see below).
  *   1  "searcher".  The pusher sees searching > 0 and leaves. The searcher ends its search by a
  *      read-modify-write of the same word, which comes after the pusher's in the order of that
  *      word; so it sees the push. If it found nothing it stops running by the same operation, and
@@ -2060,9 +2060,11 @@ static void schi_inject_close(schi_inject *q) {
  *      is listed as a sleeper and then does the handshake itself and looks again.
  *   4  Otherwise the pusher takes a sleeper and a core under the lock, and counts it as searching
  *      before it lets the lock go: a second pusher is in case 1.
- * A plain or seq_cst load instead of the handshake is not enough: only the order of modifications
- * of word decides between "the push came before the last look" and "the last look came before". A
- * local push by a running worker needs none of this: its own thread comes back to its ring.
+ * An acquire load instead of the handshake is not enough (Tokio's issue 1768): the order of
+ * modifications of word decides between "the push came before the last look" and "the last look
+ * came before". A seq_cst load would do here, as push and look are seq_cst on one word each, too;
+ * the read-modify-write does not lean on that. A local push by a running worker needs none of this:
+ * its own thread comes back to its ring.
  *
  * To lose the lock: sleepers become a bitmap of threads, claimed like cores; case 3 then needs the
  * order "list myself, release the core, look again", which sleep already has.
