@@ -167,8 +167,8 @@ MODEL(blocking_vs_shutdown, WORLD_SEARCH) {
     world_check(w);
 }
 
-/* The same where the call cannot end before the shutdown has come to the core that was left: there a
- * task waits that only it can cancel. */
+/* The same where the call cannot end before the shutdown has come to the core that was left: there
+ * a task waits that only it can cancel. */
 static void do_suspend_for_ever_then_open_1(item *me) {
     do_suspend_for_ever(me);
     do_open_1(me);

@@ -489,13 +489,15 @@ static void model_set_up(void) {
 
 static const char model_usage[] =
     "usage: model [--level smoke|ci|all] [--client WORD|=NAME] [--bound N] [--random N]\n"
-    "             [--seed S] [--budget SECONDS-PER-CLIENT] [--replay STRING] [--weaken SITE[:a|:r]]\n"
+    "             [--seed S] [--budget SECONDS-PER-CLIENT] [--replay STRING]\n"
+    "             [--weaken SITE[:a|:r]]\n"
     "             [--list] [--list-sites] [--first] [--short] [--mutant] [--no-reduce]\n"
     "--client =NAME is exact. --mutant: without the explorer's own test, the quick tries first.\n";
 
 static bool model_wanted(const model_client *client) {
     /* The explorer's own test does not run the header. */
-    if (C.mutant && (client->options.fails || strncmp(client->name, "litmus", 6) == 0)) return false;
+    if (C.mutant && client->options.fails) return false;
+    if (C.mutant && strncmp(client->name, "litmus", 6) == 0) return false;
     if (!C.only) return true;
     if (C.only[0] == '=') return strcmp(client->name, C.only + 1) == 0;
     return strstr(client->name, C.only) != NULL;

@@ -517,8 +517,8 @@ static inline void model_point(const model_site *site, bool conflict) {
     model_dispatch(MODEL_AT_POINT);
 }
 
-/* After the effect of an operation that others see: the plain code up to the next operation may come
- * late. Not in the search: there the points before operations must do. */
+/* After the effect of an operation that others see: the plain code up to the next operation may
+ * come late. Not in the search: there the points before operations must do. */
 static inline void model_after(void) {
     E.point++;
     if (E.mode == MODEL_SEARCH || ((E.ready & (E.ready - 1)) == 0 && E.timed == 0)) return;

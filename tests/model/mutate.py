@@ -3,7 +3,8 @@
 mistake of mutants.txt into a copy of sched.h; some client must fail each time.
 
 A mutant that survives must have a reason in survivors.txt. killers.txt remembers which client found
-which mutant, so that it is tried first; --update writes it.
+which mutant, so that it is tried first; --update writes it. A sample takes only mutants that have
+been found before: they must be found again.
 
     tests/model/mutate.py [--sample SECONDS] [--seed N] [--only REGEX] [--orders] [--mistakes]
                           [--check] [--update] [--jobs N] [--budget SECONDS-PER-CLIENT]
@@ -197,7 +198,7 @@ def main():
     started = time.time()
     if options.sample:
         random.Random(options.seed).shuffle(mutants)
-        mutants = [m for m in mutants if m["name"] not in reasons]
+        mutants = [m for m in mutants if m["name"] in known]
     score = Score()
 
     def one(mutant):
