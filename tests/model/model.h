@@ -48,7 +48,7 @@ typedef struct model_client {
     _Pragma("GCC diagnostic push") MODEL_OVERRIDE_OK static const model_client                     \
         model_client_##client_name = {                                                             \
             #client_name, model_body_##client_name, __COUNTER__,                                   \
-            {.bound = 2, .stale = 2, .random = 10000, .steps = 20000, __VA_ARGS__}};                \
+            {.bound = 2, .stale = 2, .random = 10000, .steps = 20000, __VA_ARGS__}};               \
     _Pragma("GCC diagnostic pop") static const model_client *const model_entry_##client_name       \
         __attribute__((section("model_clients"), used)) = &model_client_##client_name;             \
     static void model_body_##client_name(void)
