@@ -2761,7 +2761,7 @@ void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *si
 #endif
 #endif
 #ifdef SCH_VALGRIND /* say -DSCH_VALGRIND where valgrind is to know our stacks */
-#include <valgrind/valgrind.h>
+#include <valgrind/memcheck.h>
 #endif
 
 /* The C++ runtime keeps a thread's caught exceptions in two words; they belong to the stack. */
@@ -2978,6 +2978,9 @@ static char *schi_stack_map(const sch_allocator *a, size_t size, size_t page) {
 }
 
 static void schi_stack_unmap(const sch_allocator *a, void *memory, size_t size, size_t page) {
+#ifdef SCH_VALGRIND
+    VALGRIND_MAKE_MEM_UNDEFINED(memory, size); /* what is below a stack pointer is out of bounds */
+#endif
     if (a->map_pages) {
         (a->unmap_pages)(memory, size, a->user);
     } else {
