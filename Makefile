@@ -17,7 +17,7 @@ BUDGET ?=
 
 # Debian packages, here and nowhere else.
 PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev musl-tools valgrind strace hyperfine \
-	universal-ctags graphviz gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+	universal-ctags graphviz python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
 RUN = CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" SAN="$(SAN)" SEED="$(SEED)" BUDGET="$(BUDGET)" \
 	TESTS="$(TESTS)" VALGRIND_TESTS="$(VALGRIND_TESTS)" sh tests/run.sh
@@ -53,7 +53,7 @@ model:       ## the explorer: interleavings and weak memory orders of tests/mode
 	@$(RUN) model
 
 mutants:     ## the explorer's own test: every weakened order, every dropped check, hours
-	@sh tests/model/run.sh mutants
+	python3 tests/model/mutate.py --jobs 2
 
 fault:       ## the n-th call fails, for every n; system calls fail by strace
 	@$(RUN) fault
@@ -95,8 +95,8 @@ platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 	@$(RUN) platforms
 
 check:       ## all of the above as far as 15 minutes go
-	@$(RUN) lint include matrix unit api examples process fault model stress fuzz asan ubsan tsan \
-		valgrind platforms
+	@$(RUN) lint include matrix unit api examples model process+fault stress+fuzz asan+ubsan \
+		tsan+valgrind platforms
 
 check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak
 	@LEVEL=all $(RUN) lint include matrix unit api examples process fault model stress fuzz asan \

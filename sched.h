@@ -2233,7 +2233,7 @@ static void schi_inject_close(schi_inject *q) {
  *         core go). So while a core is idle or lent, a thread sleeps, or is on its way to the lock.
  *
  * Why no wake-up is lost. Work is visible after a push to the injector; the pusher then calls
- * schi_idle_handshake, a read-modify-write of word (adding 0: a load would not do, see below).
+ * schi_idle_handshake, a read-modify-write of word (adding 0; see below).
  *   1  "searcher".  The pusher sees searching > 0 and leaves. The searcher ends its search by a
  *      read-modify-write of the same word, which comes after the pusher's in the order of that
  *      word; so it sees the push. If it found nothing it stops running by the same operation, and
@@ -2249,9 +2249,11 @@ static void schi_inject_close(schi_inject *q) {
  *      is listed as a sleeper and then does the handshake itself and looks again.
  *   4  Otherwise the pusher takes a sleeper and a core under the lock, and counts it as searching
  *      before it lets the lock go: a second pusher is in case 1.
- * A plain or seq_cst load instead of the handshake is not enough: only the order of modifications
- * of word decides between "the push came before the last look" and "the last look came before". A
- * local push by a running worker needs none of this: its own thread comes back to its ring.
+ * An acquire load instead of the handshake is not enough (Tokio's issue 1768): the order of
+ * modifications of word decides between "the push came before the last look" and "the last look
+ * came before". A seq_cst load would do here, as push and look are seq_cst on one word each, too;
+ * the read-modify-write does not lean on that. A local push by a running worker needs none of this:
+ * its own thread comes back to its ring.
  *
  * Seats. Who lies down takes the watch if it is free, else the standby's seat, else none.
  *   The watch sleeps until the first timer of any core is due. It runs what it finds if a core is
@@ -2996,7 +2998,7 @@ void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *si
 #endif
 #endif
 #ifdef SCH_VALGRIND /* say -DSCH_VALGRIND where valgrind is to know our stacks */
-#include <valgrind/valgrind.h>
+#include <valgrind/memcheck.h>
 #endif
 
 /* The C++ runtime keeps a thread's caught exceptions in two words; they belong to the stack. */
@@ -3213,6 +3215,9 @@ static char *schi_stack_map(const sch_allocator *a, size_t size, size_t page) {
 }
 
 static void schi_stack_unmap(const sch_allocator *a, void *memory, size_t size, size_t page) {
+#ifdef SCH_VALGRIND
+    VALGRIND_MAKE_MEM_UNDEFINED(memory, size); /* what is below a stack pointer is out of bounds */
+#endif
     if (a->map_pages) {
         (a->unmap_pages)(memory, size, a->user);
     } else {

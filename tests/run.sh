@@ -1,5 +1,6 @@
 #!/bin/sh
-# run.sh PART... - build and run parts of the test suite; the Makefile's targets call it.
+# run.sh PART... - build and run parts of the test suite; the Makefile's targets call it. PART+PART
+# runs two at once.
 #
 # A part prints what it likes and "N passed, N failed, N skipped" on a line of its own, or nothing
 # of the kind, and then its exit status counts: 0 passed, 77 skipped, else failed. A part that could
@@ -18,6 +19,7 @@ warnings="-Wall -Wextra"
 san=${SAN:+-fsanitize=$SAN -fno-omit-frame-pointer}
 [ "$LEVEL" = all ] && part_limit=86400
 part_limit=${PART_LIMIT:-${part_limit:-420}} # seconds; the last resort, tests have time-outs of their own
+side= # of two parts at once, the first: for names of files
 mkdir -p build/log
 totals=build/log/totals.$$
 : >"$totals"
@@ -65,11 +67,11 @@ build() { # build COMMAND... - show it and do it
 # links COMPILER FLAGS... - can it make a program with these flags?
 links() {
     have "$1" || return 1
-    echo 'int main(void) { return 0; }' >"build/probe$$.c"
+    echo 'int main(void) { return 0; }' >"build/probe$$$side.c"
     # shellcheck disable=SC2086 # CC may be several words
-    $1 "build/probe$$.c" -o "build/probe$$" $2 >/dev/null 2>&1
+    $1 "build/probe$$$side.c" -o "build/probe$$$side" $2 >/dev/null 2>&1
     probe_status=$?
-    rm -f "build/probe$$" "build/probe$$.c"
+    rm -f "build/probe$$$side" "build/probe$$$side.c"
     return $probe_status
 }
 
@@ -231,16 +233,31 @@ examples() {
 proof() { part "$1" limit sh "tests/$1/run.sh" "$LEVEL"; }
 
 [ $# -gt 0 ] || { echo "usage: sh tests/run.sh PART..." >&2; exit 2; }
-for wanted in "$@"; do
-    case $wanted in
-    unit | api | examples | asan | ubsan | tsan | platforms) $wanted ;;
+one() { # the part of this name
+    case $1 in
+    unit | api | examples | asan | ubsan | tsan | platforms) $1 ;;
     valgrind) memcheck ;;
-    model | fault | stress | fuzz | process) proof "$wanted" ;;
+    model | fault | stress | fuzz | process) proof "$1" ;;
+    soak) part soak sh tests/stress/run.sh soak ;;
     include) part include sh tests/include/order.sh ;;
     matrix) part matrix sh tests/include/matrix.sh ;;
-    soak) part soak sh tests/stress/run.sh soak ;;
     lint) part lint sh tests/lint/lint.sh ;;
-    *) echo "run.sh: no part is called $wanted" >&2; exit 2 ;;
+    *) echo "run.sh: no part is called $1" >&2; exit 2 ;;
+    esac
+}
+
+for wanted in "$@"; do
+    case $wanted in
+    *+*) # two at once: each leaves a core idle at times
+        side=first
+        one "${wanted%%+*}" >build/log/first.$$ 2>&1 &
+        side=
+        one "${wanted#*+}" >build/log/second.$$ 2>&1
+        wait $!
+        cat build/log/first.$$ build/log/second.$$
+        rm -f build/log/first.$$ build/log/second.$$
+        ;;
+    *) one "$wanted" ;;
     esac
 done
 
