@@ -16,7 +16,7 @@ PREFIX ?= /usr/local
 BUDGET ?=
 
 # Debian packages, here and nowhere else.
-PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev musl-tools valgrind strace hyperfine \
+PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev llvm-19 musl-tools valgrind strace hyperfine \
 	universal-ctags graphviz python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
 RUN = CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" SAN="$(SAN)" SEED="$(SEED)" BUDGET="$(BUDGET)" \

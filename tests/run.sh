@@ -133,6 +133,10 @@ ubsan() (
 tsan() (
     TIMEOUT=${TIMEOUT:-300}
     export TIMEOUT
+    if have llvm-symbolizer-19; then # else reports name addresses only
+        TSAN_OPTIONS=external_symbolizer_path=$(command -v llvm-symbolizer-19)
+        export TSAN_OPTIONS
+    fi
     sanitized tsan thread "-O1" clang-19 clang-20 clang-21 clang
     if [ "$LEVEL" = all ] && links gcc -fsanitize=thread; then
         TESTS=${TESTS:-$VALGRIND_TESTS}
@@ -261,6 +265,13 @@ for wanted in "$@"; do
     esac
 done
 
+# What failed again, last: a log that is cut keeps its end.
+awk '$(NF - 1) > 0 { sub(/ [0-9]+ [0-9]+ [0-9]+$/, ""); print }' "$totals" | while read -r name; do
+    echo "-- failures in $name:"
+    grep -nE 'FAIL|[Ff]ailed|WARNING: Thread|SUMMARY|ERROR|[Ee]rror|SEED=| #[0-9]+ ' \
+        "build/log/$(echo "$name" | tr '/ ' '--').log" |
+        grep -vE ', 0 failed,|^[0-9]+:(ok|skip) ' | head -n 40
+done
 awk '{
         name = $0; sub(/ [0-9]+ [0-9]+ [0-9]+$/, "", name)
         if ($(NF - 1) > 0) print "FAILED: " name
