@@ -153,6 +153,22 @@ memcheck() (
         "${VALGRIND_TESTS:-$TESTS}"
 )
 
+# Lines and branches of the header that the unit tests and the fuzzer's corpus reach.
+coverage_run() {
+    rm -rf build/coverage && mkdir -p build/coverage || return 1
+    build "$CC" -std=c11 -O0 --coverage -o build/coverage/unit tests/all.c -pthread || return 1
+    build "$CC" -std=c11 -O0 --coverage -I. -o build/coverage/fuzz tests/fuzz/api_fuzz.c \
+        -pthread || return 1
+    limit build/coverage/unit >build/log/coverage-unit.log || return 1
+    limit build/coverage/fuzz tests/fuzz/corpus >build/log/coverage-fuzz.log || return 1
+    gcovr --filter sched.h --print-summary --txt build/coverage/lines.txt build/coverage || return 1
+    cat build/coverage/lines.txt
+}
+
+coverage() {
+    if have gcovr; then part coverage coverage_run; else skip coverage "gcovr not found"; fi
+}
+
 # The same tests with another libc, another instruction set, another way to switch stacks.
 platforms() (
     SLOWDOWN=${SLOWDOWN:-10}
@@ -239,7 +255,7 @@ proof() { part "$1" limit sh "tests/$1/run.sh" "$LEVEL"; }
 [ $# -gt 0 ] || { echo "usage: sh tests/run.sh PART..." >&2; exit 2; }
 one() { # the part of this name
     case $1 in
-    unit | api | examples | asan | ubsan | tsan | platforms) $1 ;;
+    unit | api | examples | coverage | asan | ubsan | tsan | platforms) $1 ;;
     valgrind) memcheck ;;
     model | fault | stress | fuzz | process) proof "$1" ;;
     soak) part soak sh tests/stress/run.sh soak ;;
