@@ -16,15 +16,15 @@ PREFIX ?= /usr/local
 BUDGET ?=
 
 # Debian packages, here and nowhere else.
-PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev musl-tools valgrind strace hyperfine \
-	universal-ctags graphviz python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev llvm-19 musl-tools valgrind strace hyperfine \
+	universal-ctags graphviz gcovr python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
 RUN = CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" SAN="$(SAN)" SEED="$(SEED)" BUDGET="$(BUDGET)" \
 	TESTS="$(TESTS)" VALGRIND_TESTS="$(VALGRIND_TESTS)" sh tests/run.sh
 
 .PHONY: help demo test unit api examples model mutants fault process stress soak fuzz include matrix \
-	lint asan ubsan tsan valgrind platforms check check-all bench bench-quick hyperfine setup \
-	install clean
+	lint asan ubsan tsan valgrind coverage platforms check check-all bench bench-quick hyperfine \
+	setup install clean
 
 help:        ## this list
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "make %-12s %s\n", $$1, $$2 }' \
@@ -91,6 +91,9 @@ tsan:        ## unit tests under ThreadSanitizer (clang)
 valgrind:    ## unit tests under memcheck; VALGRIND_TESTS chooses some
 	@$(RUN) valgrind
 
+coverage:    ## lines and branches of sched.h that unit tests and the fuzzer's corpus reach
+	@$(RUN) coverage
+
 platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 	@$(RUN) platforms
 
@@ -100,7 +103,7 @@ check:       ## all of the above as far as 15 minutes go
 
 check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak
 	@LEVEL=all $(RUN) lint include matrix unit api examples process fault model stress fuzz asan \
-		ubsan tsan valgrind platforms
+		ubsan tsan valgrind coverage platforms
 
 bench:       ## every benchmark, against the peers that are installed
 	@sh bench/run.sh

@@ -1641,8 +1641,8 @@ static SCHI_NOINLINE void schi_tls_set(void *record) {
 typedef bool (*schi_is_ours)(void *record);
 static SCHI_ATOMIC(uint32_t) schi_num_forks;      /* a child's only thread writes it */
 static SCHI_ATOMIC(schi_is_ours) schi_fork_is_ours; /* always the same */
-static schi_signals schi_fork_mask;               /* once */
-static bool schi_fork_watched;                    /* once */
+static SCHI_ATOMIC(bool) schi_fork_watched;         /* atfork has taken our handler */
+static schi_signals schi_fork_mask;                 /* once */
 
 static uint32_t schi_process(void) {
     return schi_load_rlx(&schi_num_forks); /* rlx: changes only while there is one thread */
@@ -1659,16 +1659,19 @@ static void schi_fork_child(void) {
 
 static void schi_fork_watch_once(void) {
     if (!schi_signal_mask(NULL, &schi_fork_mask)) memset(&schi_fork_mask, 0, sizeof schi_fork_mask);
-    schi_fork_watched = pthread_atfork(NULL, NULL, schi_fork_child) == 0;
 }
 
 /* Have forks noticed from now on. is_ours: of a thread's record, did schi_thread_start make that
- * thread? Returns 0 or -ENOMEM. */
+ * thread? Returns 0 or -ENOMEM; then the next call tries again. Without a lock, which a fork could
+ * leave taken: two at once may both register, and a child then counts twice, which is as good. */
 static int schi_fork_watch(schi_is_ours is_ours) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     schi_store_seq(&schi_fork_is_ours, is_ours);
     (void)pthread_once(&once, schi_fork_watch_once);
-    return schi_fork_watched ? 0 : -ENOMEM;
+    if (schi_load_seq(&schi_fork_watched)) return 0;
+    if (pthread_atfork(NULL, NULL, schi_fork_child) != 0) return -ENOMEM;
+    schi_store_seq(&schi_fork_watched, true);
+    return 0;
 }
 
 #endif /* SCH_PLATFORM_HEADER */
@@ -1972,8 +1975,8 @@ static schi_node *schi_runq_pop_alone(schi_runq *q) {
     SCHI_INDEX real = schi_runq_real_of(schi_load_rlx(&q->head)); /* rlx: only we write it */
     SCHI_INDEX after = (SCHI_INDEX)(real + 1);
     if (real == schi_load_rlx(&q->tail)) return NULL; /* rlx: only we write it */
-    schi_store_rel(&q->head,
-                   schi_runq_head(after, after)); /* rel: readers of len see no older tail */
+    /* rel: readers of len see no older tail */
+    schi_store_rel(&q->head, schi_runq_head(after, after));
     return schi_rd(&q->slots[real & SCHI_RUNQ_MASK]);
 }
 
@@ -2188,8 +2191,8 @@ static uint64_t schi_inject_pop(schi_inject *q, uint64_t max, schi_node **first)
     if (n > 0) {
         schi_wr(&end->next, (schi_node *)NULL);
         schi_store_rel(&q->first, node);                    /* rel: pairs with acq in is_empty */
-        schi_store_rel(&q->popped,
-                       schi_load_rlx(&q->popped) + n); /* rel: pairs with acq in len; rlx: lock */
+        /* rel: pairs with acq in len; rlx: only written under the lock */
+        schi_store_rel(&q->popped, schi_load_rlx(&q->popped) + n);
     }
     schi_unlock(&q->lock);
     return n;
@@ -2760,7 +2763,7 @@ struct schi_heap;
 
 typedef struct schi_slab {
     struct schi_heap *heap;      /* fixed */
-    bool driven; /* fixed: of a SCH_CURRENT_THREAD runtime                           */
+    bool driven;                 /* fixed: of a SCH_CURRENT_THREAD runtime */
     sch_runtime *rt;             /* fixed; not to be followed after the runtime's end */
     struct schi_slab *next;      /* fixed before the slab is published */
     SCHI_ATOMIC(uint32_t) used;  /* owner writes: blocks ever handed out */
@@ -2772,7 +2775,7 @@ typedef struct schi_heap {
     sch_allocator allocator;      /* fixed: a copy, it outlives the runtime */
     sch_runtime *rt;              /* fixed */
     SCHI_ATOMIC(struct schi_core *) core; /* the owner; NULL: shared under a lock, or orphaned */
-    bool driven; /* fixed: see the slab                                             */
+    bool driven;                  /* fixed: see the slab */
     uint32_t block, per_slab;     /* fixed: bytes of a block, blocks in a slab */
     schi_node *local;             /* owner */
     SCHI_ATOMIC(schi_slab *) slabs; /* owner pushes, any reads */
@@ -2820,11 +2823,12 @@ static sch_task *schi_slab_block(schi_slab *slab, uint32_t index) {
 static void *schi_task_state(sch_task *task) { return (char *)task + 64; }
 
 static schi_heap *schi_heap_new(const sch_allocator *a, sch_runtime *rt, struct schi_core *core,
-                                unsigned size_class) {
+                                unsigned size_class, bool driven) {
     schi_heap *heap = (schi_heap *)schi_alloc_zeroed(a, sizeof *heap, SCH_CACHELINE);
     if (!heap) return NULL;
     heap->allocator = *a;
     heap->rt = rt;
+    heap->driven = driven;
     schi_store_rlx(&heap->core, core); /* rlx: published with the heap */
     heap->block = schi_heap_sizes[size_class];
     heap->per_slab = (uint32_t)((SCH_SLAB_SIZE - SCHI_SLAB_HEADER) / heap->block);
@@ -2850,8 +2854,8 @@ static SCHI_NOINLINE sch_task *schi_heap_alloc_slow(schi_heap *heap) {
     schi_slab *slab;
     sch_task *task;
     uint32_t used;
-    /* acqrel: pairs with the pushes of remote frees; their last uses come before ours. */
     schi_node *list = schi_load_rlx(&heap->remote); /* rlx: a hint, the exchange decides */
+    /* acqrel: pairs with the pushes of remote frees; their last uses come before ours. */
     if (list != NULL) list = schi_xchg_acqrel(&heap->remote, (schi_node *)NULL);
     if (list != NULL) {
         heap->local = schi_rd(&list->next);
@@ -3072,8 +3076,7 @@ static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
     __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
     memset(sp, 0, 176);
     sp[20] = fpcr;
-    sp[21] =
-        (uint64_t)(uintptr_t)entry; /* where swap returns to; x29 and x30 are 0: ends backtraces */
+    sp[21] = (uint64_t)(uintptr_t)entry; /* swap returns to it; x29, x30 are 0: ends backtraces */
     return sp;
 }
 #endif
@@ -3618,10 +3621,9 @@ typedef struct schi_core {
     SCHI_ATOMIC(uint32_t) wake_len; /* queued tasks that are worth a wake; thieves read it */
     uint64_t batch_start_polls;
     uint64_t park_polls;      /* polls at the last park */
-    uint64_t sample_ns,
-        sample_polls; /* being measured                                            */
+    uint64_t sample_ns, sample_polls; /* being measured */
     uint64_t mean_poll_ns, last_sample_ns;
-    bool alone; /* fixed after start: the only core, nobody steals or is woken       */
+    bool alone;               /* fixed after start: the only core, nobody steals or is woken */
     bool closed;              /* shutdown has come to this core */
     schi_rng rng;
     schi_wheel wheel; /* any thread: it has a lock */
@@ -3792,7 +3794,7 @@ static bool schi_is_own_thread(void *record) {
 
 /* A function of the user's returned in the child of a fork; its worker does not exist here. As when
  * the last thread of a process returns. */
-static SCHI_NOINLINE void schi_child_end(void) { exit(0); }
+static SCHI_NOINLINE __attribute__((noreturn)) void schi_child_end(void) { exit(0); }
 
 static bool schi_is_closing(sch_runtime *rt) { return schi_load_seq(&rt->closing) != 0; }
 
@@ -4274,8 +4276,9 @@ static SCHI_NOINLINE void schi_task_end(schi_thread *th, sch_task *task, SCHI_ST
 
 /* This core's heap of a size, made when it is first needed. */
 static SCHI_NOINLINE schi_heap *schi_core_heap(schi_core *core, unsigned size_class) {
-    schi_heap *heap = schi_heap_new(&core->rt->config.allocator, core->rt, core, size_class);
-    if (heap) heap->driven = core->rt->config.flavor == SCH_CURRENT_THREAD;
+    bool driven = core->rt->config.flavor == SCH_CURRENT_THREAD;
+    const sch_allocator *a = &core->rt->config.allocator;
+    schi_heap *heap = schi_heap_new(a, core->rt, core, size_class, driven);
     if (heap) schi_store_rel(&core->heaps[size_class], heap); /* rel: pairs with acq in walkers */
     return heap;
 }
@@ -4291,8 +4294,8 @@ static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned si
     closed = rt->shared_closed || schi_is_closing(rt);
     heap = rt->shared_heaps[size_class];
     if (!heap && !closed) { /* once closed, they are read without the lock */
-        heap = schi_heap_new(&rt->config.allocator, rt, NULL, size_class);
-        if (heap) heap->driven = rt->config.flavor == SCH_CURRENT_THREAD;
+        bool driven = rt->config.flavor == SCH_CURRENT_THREAD;
+        heap = schi_heap_new(&rt->config.allocator, rt, NULL, size_class, driven);
         rt->shared_heaps[size_class] = heap;
     }
     if (heap && !closed) task = schi_heap_alloc(heap);
@@ -4771,8 +4774,8 @@ static int schi_may_wait(schi_thread *th) {
 /* Would a wait be refused because the task was cancelled? */
 static bool schi_is_cancelled(schi_thread *th) {
     if (!schi_in_task(th) || schi_frame_of(th)->shields > 0) return false;
-    return (schi_load_acq(&schi_current(th)->state) & SCHI_CANCELLED) !=
-           0; /* acq: pairs with cancel */
+    /* acq: pairs with cancel */
+    return (schi_load_acq(&schi_current(th)->state) & SCHI_CANCELLED) != 0;
 }
 
 /* A wait tells its task that it was cancelled. */
@@ -5010,8 +5013,8 @@ static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
     schi_store_rlx(&core->m.mean_poll_ns, mean); /* rlx: a statistic */
     if (!core->alone) {
         bool stay = mean < SCH_MOVE_COST_NS && !core->rt->config.no_standby;
-        uint32_t len = stay ? UINT32_MAX
-                                               : (uint32_t)((SCH_WAKE_COST_NS + mean - 1) / mean);
+        uint64_t tasks = (SCH_WAKE_COST_NS + mean - 1) / mean;
+        uint32_t len = stay ? UINT32_MAX : (uint32_t)tasks;
         schi_store_rlx(&core->wake_len, len); /* rlx: a hint */
     }
     interval = core->rt->config.global_queue_interval;

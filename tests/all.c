@@ -6,6 +6,7 @@
 #define SCH_DEBUG 3
 #define SCHED_IMPLEMENTATION
 #include "../sched.h"
+#undef pthread_atfork
 #undef pthread_create
 
 #include "test.h"

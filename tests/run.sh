@@ -133,6 +133,10 @@ ubsan() (
 tsan() (
     TIMEOUT=${TIMEOUT:-300}
     export TIMEOUT
+    if have llvm-symbolizer-19; then # else reports name addresses only
+        TSAN_OPTIONS=external_symbolizer_path=$(command -v llvm-symbolizer-19)
+        export TSAN_OPTIONS
+    fi
     sanitized tsan thread "-O1" clang-19 clang-20 clang-21 clang
     if [ "$LEVEL" = all ] && links gcc -fsanitize=thread; then
         TESTS=${TESTS:-$VALGRIND_TESTS}
@@ -148,6 +152,22 @@ memcheck() (
         --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite" \
         "${VALGRIND_TESTS:-$TESTS}"
 )
+
+# Lines and branches of the header that the unit tests and the fuzzer's corpus reach.
+coverage_run() {
+    rm -rf build/coverage && mkdir -p build/coverage || return 1
+    build "$CC" -std=c11 -O0 --coverage -o build/coverage/unit tests/all.c -pthread || return 1
+    build "$CC" -std=c11 -O0 --coverage -I. -o build/coverage/fuzz tests/fuzz/api_fuzz.c \
+        -pthread || return 1
+    limit build/coverage/unit >build/log/coverage-unit.log || return 1
+    limit build/coverage/fuzz tests/fuzz/corpus >build/log/coverage-fuzz.log || return 1
+    gcovr --filter sched.h --print-summary --txt build/coverage/lines.txt build/coverage || return 1
+    cat build/coverage/lines.txt
+}
+
+coverage() {
+    if have gcovr; then part coverage coverage_run; else skip coverage "gcovr not found"; fi
+}
 
 # The same tests with another libc, another instruction set, another way to switch stacks.
 platforms() (
@@ -235,7 +255,7 @@ proof() { part "$1" limit sh "tests/$1/run.sh" "$LEVEL"; }
 [ $# -gt 0 ] || { echo "usage: sh tests/run.sh PART..." >&2; exit 2; }
 one() { # the part of this name
     case $1 in
-    unit | api | examples | asan | ubsan | tsan | platforms) $1 ;;
+    unit | api | examples | coverage | asan | ubsan | tsan | platforms) $1 ;;
     valgrind) memcheck ;;
     model | fault | stress | fuzz | process) proof "$1" ;;
     soak) part soak sh tests/stress/run.sh soak ;;
@@ -261,6 +281,13 @@ for wanted in "$@"; do
     esac
 done
 
+# What failed again, last: a log that is cut keeps its end.
+awk '$(NF - 1) > 0 { sub(/ [0-9]+ [0-9]+ [0-9]+$/, ""); print }' "$totals" | while read -r name; do
+    echo "-- failures in $name:"
+    grep -nE 'FAIL|[Ff]ailed|WARNING: Thread|SUMMARY|ERROR|[Ee]rror|SEED=| #[0-9]+ ' \
+        "build/log/$(echo "$name" | tr '/ ' '--').log" |
+        grep -vE ', 0 failed,|^[0-9]+:(ok|skip) ' | head -n 40
+done
 awk '{
         name = $0; sub(/ [0-9]+ [0-9]+ [0-9]+$/, "", name)
         if ($(NF - 1) > 0) print "FAILED: " name

@@ -144,18 +144,25 @@ awk 'NR == FNR { if (/MARK: - \[/) seams[FNR] = /\[S\]/ ? "on" : "off"; next }
 check "static prototype outside of [S]"
 
 # --- every weak atomic says what its order is for ---------------------------------------------
-# A comment on its line or within the three above it. [2] defines the operations.
-awk 'NR == FNR { comment[FNR] = inside || /\/\*|\/\//
+# A comment that names its order, on its line or in the lines of comment directly above it (of one
+# for several lines in a row: above the first of them). [2] defines the operations.
+awk 'NR == FNR { text[FNR] = $0; comment[FNR] = inside || /^[ \t]*(\/\*|\/\/)/
          rest = $0
          while (match(rest, inside ? "\\*/" : "/\\*")) {
              rest = substr(rest, RSTART + 2); inside = !inside
          }
          if (/MARK: - \[/) atomics = /\[2\]/
          exempt[FNR] = atomics; next }
+     function named(line, order) {
+         return match(text[line], /\/\*.*|\/\/.*|^ \*.*|^[ \t]+\*.*/) &&
+             substr(text[line], RSTART) ~ ("(^|[^a-z_])" order "[^a-z_]")
+     }
      /^[ \t]*#/ || continued { continued = /\\$/; next }
      /schi_[a-z0-9_]*_(rlx|acq|rel|acqrel)\(/ && !exempt[FNR] && !/^[A-Z_ ]*static / {
-         found = 0
-         for (i = FNR; i >= FNR - 3; i--) if (comment[i]) found = 1
+         match($0, /_(rlx|acqrel|acq|rel)\(/); order = substr($0, RSTART + 1, RLENGTH - 2)
+         found = named(FNR, order)
+         for (i = FNR - 1; comment[i] || text[i] ~ ("_" order "\\("); i--)
+             if (comment[i] && named(i, order)) found = 1
          if (!found) { sub(/^ +/, ""); print shown ":" FNR ": " $0 }
      }' shown="$header" "$header" "$work/code" >"$work/found"
 check "no order comment"

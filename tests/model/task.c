@@ -440,7 +440,7 @@ static slab_case *slab_new(void) {
     sch_config config;
     memset(&config, 0, sizeof config);
     schi_config_defaults(&config);
-    c->heap = schi_heap_new(&config.allocator, NULL, slab_core(c), 0);
+    c->heap = schi_heap_new(&config.allocator, NULL, slab_core(c), 0, false);
     MODEL_EXPECT(c->heap != NULL);
     return c;
 }

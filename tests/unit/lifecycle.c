@@ -583,3 +583,20 @@ TEST(lifecycle_spawn_during_and_after_shutdown) {
         EXPECT(late.ran <= late.spawned - late.refused);
     }
 }
+
+/* A process whose memory was short for a moment is not refused for ever. */
+TEST(lifecycle_fork_watch_is_tried_again) {
+    sch_runtime *rt;
+    schi_store_seq(&schi_fork_watched, false);
+    __atomic_store_n(&fault_atforks, 1, __ATOMIC_SEQ_CST);
+    errno = 0;
+    rt = sch_runtime_new(NULL);
+    EXPECT(rt == NULL);
+    EXPECT_EQ(errno, ENOMEM);
+    EXPECT_EQ(__atomic_load_n(&fault_atforks, __ATOMIC_SEQ_CST), 0);
+    EXPECT(!schi_load_seq(&schi_fork_watched));
+    rt = sch_runtime_new(NULL);
+    EXPECT(rt != NULL);
+    EXPECT(schi_load_seq(&schi_fork_watched));
+    sch_runtime_free(rt);
+}

@@ -326,11 +326,8 @@ static void runq_stress_work(void *arg, unsigned me) {
     }
 }
 
-TEST(runq_stress) {
-    runq_stress *s = (runq_stress *)aligned_alloc(SCH_CACHELINE, sizeof *s);
-    if (!s) abort();
-    memset(s, 0, sizeof *s);
-    s->num_items = test_scale(1000000);
+static void runq_stress_round(runq_stress *s) {
+    s->out = 0;
     s->items = runq_items(s->num_items);
     EXPECT_EQ(schi_inject_init(&s->inject), 0);
     for (int i = 0; i < 4; i++) schi_runq_init(&s->rings[i], runq_near_wrap());
@@ -340,8 +337,21 @@ TEST(runq_stress) {
         if (!EXPECT_EQ(s->items[i].seen, 1)) break;
     }
     EXPECT(schi_inject_is_empty(&s->inject));
-    if (test_slowdown == 1) EXPECT(s->steals > 0 && s->overflows > 0 && s->lifo_steals > 0);
     schi_inject_drop(&s->inject);
     free(s->items);
+}
+
+/* Rounds until every way was taken: what the system lets run beside what is not in our hands. */
+TEST(runq_stress) {
+    runq_stress *s = (runq_stress *)aligned_alloc(SCH_CACHELINE, sizeof *s);
+    bool every_way = false;
+    if (!s) abort();
+    memset(s, 0, sizeof *s);
+    s->num_items = test_scale(1000000);
+    for (int round = 0; round < 100 && !every_way; round++) {
+        runq_stress_round(s);
+        every_way = (s->steals > 0 && s->overflows > 0 && s->lifo_steals > 0) || test_slowdown > 1;
+    }
+    EXPECT(every_way);
     free(s);
 }

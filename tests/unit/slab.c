@@ -44,7 +44,7 @@ TEST(slab_blocks) {
         checked_memory memory;
         sch_allocator a = checked_begin(&memory, false);
         sch_runtime *rt = (sch_runtime *)(void *)&memory; /* only handed through */
-        schi_heap *heap = schi_heap_new(&a, rt, SLAB_OWNER, c);
+        schi_heap *heap = schi_heap_new(&a, rt, SLAB_OWNER, c, false);
         if (!EXPECT(heap != NULL)) return;
         const size_t size = schi_heap_sizes[c], n = 2 * (size_t)heap->per_slab + 3;
         sch_task **tasks = (sch_task **)calloc(n, sizeof *tasks);
@@ -81,9 +81,9 @@ TEST(slab_out_of_memory) {
     checked_memory memory;
     sch_allocator a = checked_begin(&memory, false);
     memory.limit = 0;
-    EXPECT(schi_heap_new(&a, NULL, SLAB_OWNER, 0) == NULL);
+    EXPECT(schi_heap_new(&a, NULL, SLAB_OWNER, 0, false) == NULL);
     memory.limit = SCH_SLAB_SIZE - 1; /* the heap, but no slab */
-    schi_heap *heap = schi_heap_new(&a, NULL, SLAB_OWNER, 3);
+    schi_heap *heap = schi_heap_new(&a, NULL, SLAB_OWNER, 3, false);
     if (!EXPECT(heap != NULL)) return;
     EXPECT(schi_heap_alloc(heap) == NULL);
     EXPECT(schi_heap_alloc(heap) == NULL);
@@ -105,7 +105,7 @@ TEST(slab_out_of_memory) {
 TEST(slab_references) {
     checked_memory memory;
     sch_allocator a = checked_begin(&memory, false);
-    schi_heap *heap = schi_heap_new(&a, NULL, SLAB_OWNER, 0);
+    schi_heap *heap = schi_heap_new(&a, NULL, SLAB_OWNER, 0, false);
     if (!EXPECT(heap != NULL)) return;
     sch_task *task = schi_heap_alloc(heap);
     EXPECT(!schi_task_try_retain(task)); /* not spawned yet */
@@ -207,7 +207,7 @@ TEST(slab_traffic) {
     slab_traffic t;
     size_t n = 0;
     memset(&t, 0, sizeof t);
-    t.heap = schi_heap_new(&a, NULL, SLAB_OWNER, 1);
+    t.heap = schi_heap_new(&a, NULL, SLAB_OWNER, 1, false);
     t.each = test_scale(200000);
     if (!EXPECT(t.heap != NULL)) return;
     crew_run(4, slab_traffic_work, &t);
@@ -249,7 +249,7 @@ TEST(slab_orphans) {
         sch_allocator a = checked_begin(&memory, false);
         slab_end e;
         unsigned before = (unsigned)(test_random() % SLAB_HANDLES), after;
-        e.heap = schi_heap_new(&a, NULL, SLAB_OWNER, 6);
+        e.heap = schi_heap_new(&a, NULL, SLAB_OWNER, 6, false);
         if (!EXPECT(e.heap != NULL)) return;
         for (unsigned i = 0; i < SLAB_HANDLES; i++) e.tasks[i] = slab_new(e.heap);
         for (unsigned i = 0; i < before; i++) slab_free(i % 2 ? NULL : SLAB_OWNER, e.tasks[i]);

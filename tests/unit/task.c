@@ -353,7 +353,7 @@ TEST(task_waits) {
  * task, or it learns that the end has come; the references come out even. */
 typedef struct task_end {
     sch_task task;
-    int waiter;         /* stands for the record: written by a joiner, read by the end */
+    int *waiter;        /* the place of the record: a joiner fills it, the end reads it */
     size_t claimed, done, refused, granted, given_up, frees; /* atomic */
     bool may_give_up;
 } task_end;
@@ -364,6 +364,7 @@ static void task_count(size_t *counter) {
 
 static void task_joiner(task_end *t, schi_rng *rng) {
     SCHI_STATE before = 0;
+    int record = 42; /* each joiner's own: the next one may claim while this one takes its leave */
     int result = schi_task_join(&t->task, &before);
     if (result < 0) {
         EXPECT(result == -EBUSY || result == -EINVAL);
@@ -378,11 +379,11 @@ static void task_joiner(task_end *t, schi_rng *rng) {
     }
     EXPECT_EQ(result, SCHI_JOIN_CLAIMED);
     task_count(&t->claimed);
-    t->waiter = 42;
+    t->waiter = &record;
     if (schi_task_join_wait(&t->task)) {
         for (uint32_t n = schi_rng_below(rng, 60); n > 0; n--) schi_cpu_relax();
         if (t->may_give_up && schi_task_join_cancel(&t->task)) {
-            t->waiter = 0; /* nobody looks at it any more */
+            record = 0; /* nobody looks at it any more */
             task_count(&t->given_up);
             if (schi_task_refs(schi_sub_acqrel(&t->task.state, SCHI_REF)) == 1) {
                 task_count(&t->frees);
@@ -407,7 +408,7 @@ static void task_end_work(void *arg, unsigned me) {
     }
     old = schi_task_complete(&t->task, 0);
     if (old & SCHI_JOIN_WAITER) {
-        EXPECT_EQ(t->waiter, 42);
+        EXPECT_EQ(*t->waiter, 42);
         __atomic_store_n(&t->granted, (size_t)1, __ATOMIC_RELEASE);
         old = schi_sub_acqrel(&t->task.state, SCHI_REF);
     }
