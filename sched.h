@@ -511,7 +511,7 @@ SCH_API unsigned sch_worker_index(void);
  * MARK: - [P6] Operations (public)
  *   An operation is something that will be ready: a time, a task's end, your own. One way to wait
  *   serves all of them, in tasks, blocking jobs, on plain threads and in sch_block_on; poll tasks
- *   use SCH_AWAIT. It lives in the caller's frame (or in a poll task's state) and allocates nothing.
+ *   use SCH_AWAIT. It lives in the caller's frame (or a poll task's state) and allocates nothing.
  *================================================================================================*/
 typedef struct sch_op sch_op;
 
@@ -526,7 +526,7 @@ typedef enum sch_op_revoked {
  *   poll    begins. SCH_READY: op->result is set, nothing else will happen. SCH_PENDING: somebody
  *           calls sch_op_complete or sch_op_retry once, from any thread, even before poll returns.
  *   cancel  called only while pending, by the waiter. SCH_OP_REMOVED: neither has been called nor
- *           will be. SCH_OP_BUSY: one of them is being called or will be (or was: always right then);
+ *           will be. SCH_OP_BUSY: one of them is being called or will be (or was: right then too);
  *           the waiter waits for it, and so it must come soon. The result then stands.
  *   Neither waits. Both are called by the task or thread that waits.
  */
@@ -1752,7 +1752,8 @@ typedef struct schi_spinlock {
 } schi_spinlock;
 
 static SCHI_NOINLINE void schi_spin_wait(schi_spinlock *l) {
-    for (unsigned tries = 0; schi_load_rlx(&l->taken) != 0; tries++) { /* rlx: the exchange decides */
+    /* rlx: the exchange decides */
+    for (unsigned tries = 0; schi_load_rlx(&l->taken) != 0; tries++) {
         if (tries < 64) {
             schi_cpu_relax();
         } else {
@@ -3429,7 +3430,7 @@ static void schi_stack_fresh(schi_stack *s) {
  *================================================================================================*/
 
 /* Timer wheel: hierarchical, one for each core.
- *   Source      Varghese and Lauck, "Hashed and hierarchical timing wheels", 1987; the level from the
+ *   Source      Varghese and Lauck, "Hashed and hierarchical timing wheels"; the level from the
  *               highest bit in which two ticks differ, as in Tokio's time wheel.
  *   State       elapsed, the last tick that is over; LEVELS x 64 lists of timers, a bit for each
  *               list that is not empty. A tick is 2^20 ns; level l has slots of 64^l ticks.
@@ -3520,7 +3521,7 @@ static void schi_wheel_publish(schi_wheel *w) {
     schi_store_seq(&w->next, tick == SCHI_TICK_NEVER ? SCH_FOREVER : tick << SCHI_TICK_SHIFT);
 }
 
-/* Arm a timer. deadline: not past, and not SCH_FOREVER. Returns when the wheel must be looked at. */
+/* Arm a timer. deadline: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
 static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadline) {
     uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, next;
     schi_spin_lock(&w->lock);
@@ -6211,10 +6212,10 @@ static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout, boo
 
 /* Operations.
  *   State       of an operation: IDLE -> PENDING when it is polled -> DONE or RETRY by completion,
- *               or IDLE again when it is removed. LISTEN: the waiter waits for this very completion.
- *   Waiter      a record in the frame that waits (schi_waiter). Who completes claims it *before* the
- *               operation becomes DONE: until then the waiter cannot leave. Who claims it grants it,
- *               after that, and touches neither afterwards.
+ *               or IDLE again when it is removed. LISTEN: the waiter waits for this completion.
+ *   Waiter      a record in the frame that waits (schi_waiter). Who completes claims it *before*
+ *               its operation becomes DONE: until then the waiter cannot leave. Who claims it
+ *               grants it, after that, and touches neither afterwards.
  *   Leaving     the waiter claims itself - or somebody has, then it waits for that grant - and then
  *               revokes every operation that is pending. One that is BUSY is about to become DONE:
  *               with LISTEN set it grants once more.
@@ -6279,7 +6280,7 @@ static sch_status schi_timer_poll(sch_op *op) {
     op->result = 0;
     schi_timer_of(op)->wheel = NULL;
     if (schi_now_of(th) >= timer->until) return SCH_READY;
-    if (timer->until > SCH_FOREVER - ((uint64_t)2 << SCHI_TICK_SHIFT)) return SCH_PENDING; /* never */
+    if (timer->until > SCH_FOREVER - ((uint64_t)2 << SCHI_TICK_SHIFT)) return SCH_PENDING;
     if (w && !w->task) { /* a thread: it wakes by itself and asks again */
         if (timer->until < w->deadline) w->deadline = timer->until;
         return SCH_PENDING;
@@ -6325,7 +6326,7 @@ static void schi_await_drop(schi_await *a) {
     if (!a->w.task && !a->w.driver) schi_parker_drop(&a->w.parker);
 }
 
-/* Wait for a grant. cancel: or a cancellation; deadline: or a time, not in tasks, which have timers.
+/* Wait for a grant. cancel: or a cancellation; deadline: or a time (tasks have timers instead).
  * true: granted. */
 static bool schi_await_grant(schi_await *a, bool cancel, uint64_t deadline) {
     if (a->w.task) {

@@ -229,7 +229,7 @@ TEST(os_thread) {
 
 static void os_ring(void *arg, unsigned me) {
     schi_alarm *a = (schi_alarm *)arg;
-    if (me == 0) schi_alarm_wait(a, UINT64_MAX); /* the time-out of the test says if it never rings */
+    if (me == 0) schi_alarm_wait(a, UINT64_MAX); /* the test times out if it never rings */
     if (me == 1) schi_alarm_set(a, 0);
 }
 
