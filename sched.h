@@ -130,6 +130,8 @@
  *   [P6]   Operations (public)
  *   [P7]   Time (public)
  *   [P8]   Blocking (public)
+ *   [P9]   Descriptors (public)
+ *   [P10]  Embedding (public)
  *   [P11]  Metrics (public)
  *   [1]    Compiler, system, asserts (private)
  *   [2]    Atomics (private)
@@ -159,6 +161,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+struct iovec;
 
 /*==================================================================================================
  * MARK: - [P1] Version, linkage (public)
@@ -674,6 +680,147 @@ SCH_API int sch_block_in_place(sch_fn fn, void *arg);
 SCH_API SCH_NODISCARD sch_task *sch_spawn_blocking(sch_runtime *rt, sch_fn fn, void *arg);
 SCH_API SCH_NODISCARD sch_task *sch_spawn_blocking_with(sch_runtime *rt, const sch_spawn_desc *desc,
                                                         sch_fn fn, void *arg);
+
+/*==================================================================================================
+ * MARK: - [P9] Descriptors (public)
+ *   Sockets, pipes, terminals and whatever else epoll or kqueue can watch. A call does what it can
+ *   at once, and else waits until it can; nothing polls in between. Any number of tasks and threads
+ *   may use one descriptor at the same time, reads and writes are apart. EINTR never shows, SIGPIPE
+ *   is never raised.
+ *   Regular files (and what else cannot be watched, such as /dev/null) are always ready for the
+ *   system, but may make it wait for a disk: their reads and writes run as in
+ *   sch_block_in_place(), so that other tasks go on.
+ *================================================================================================*/
+
+/* Names a descriptor that was given to the runtime. Copies name the same one; after its close they
+ * name nothing (-EBADF). {0} names nothing. Not to be used after the runtime has been freed. */
+typedef struct sch_io {
+    void *record;        /* private */
+    uint64_t generation; /* private */
+} sch_io;
+
+/* Give a descriptor to a runtime: it becomes non-blocking, and sch_io_close() closes it.
+ *   rt       NULL: the current one. The first descriptor of a runtime starts its driver.
+ * Returns  0; on error fd stays the caller's: -EBADF, -EINVAL; -EEXIST it was given already;
+ *          -ENOTSUP config.no_io, or a system without a driver; -ENOMEM, -EMFILE, -ENFILE,
+ *          -ENOSPC: the system's limits.
+ */
+SCH_API int sch_io_open(sch_io *io, sch_runtime *rt, int fd);
+
+/* Close it. Who waits for it gets -ECANCELED, later calls -EBADF. The descriptor itself is closed,
+ * and its number free, when the last call that is under way has left.
+ * Returns  0; -EBADF. What was not closed is when the runtime is freed. */
+SCH_API int sch_io_close(sch_io *io);
+
+/* The descriptor itself, for setsockopt() and the like, until it is closed; or -EBADF. */
+SCH_API int sch_io_fd(const sch_io *io);
+
+/* shutdown(2): SHUT_RD, SHUT_WR, SHUT_RDWR. Returns 0 or a negative errno. */
+SCH_API int sch_io_shutdown(sch_io *io, int how);
+
+/* As read(2), write(2), readv(2) and writev(2): a write may be partial.
+ * Returns  bytes, 0 at the end of the input; -ECANCELED the task was cancelled and would have to
+ *          wait, or the descriptor was closed meanwhile; -EBADF; the system's errors; the errors of
+ *          sch_await() if it has to wait. What was read or written is always told. */
+SCH_API ssize_t sch_read(sch_io *io, void *buf, size_t len);
+SCH_API ssize_t sch_write(sch_io *io, const void *buf, size_t len);
+SCH_API ssize_t sch_readv(sch_io *io, const struct iovec *parts, int n);
+SCH_API ssize_t sch_writev(sch_io *io, const struct iovec *parts, int n);
+
+/* Write all of it. Returns 0 or a negative errno; *written (unless NULL) says how much it was. */
+SCH_API int sch_write_all(sch_io *io, const void *buf, size_t len, size_t *written);
+
+/* As recvfrom(2) and sendto(2); from, from_len and to may be NULL. */
+SCH_API ssize_t sch_recvfrom(sch_io *io, void *buf, size_t len, int flags, struct sockaddr *from,
+                             socklen_t *from_len);
+SCH_API ssize_t sch_sendto(sch_io *io, const void *buf, size_t len, int flags,
+                           const struct sockaddr *to, socklen_t to_len);
+
+/* Take the next connection of a listening socket; it belongs to the listener's runtime and is
+ * closed on exec.
+ * Returns  0; as sch_read(); -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM after a pause of 10 ms, so that a
+ *          loop that tries again does not spin: the connection still waits. Connections that were
+ *          aborted in the queue are passed over. */
+SCH_API int sch_accept(sch_io *listener, sch_io *out);
+
+/* Connect a new stream socket of the address's family, TCP or UNIX.
+ * Returns  0; -ECONNREFUSED, -ETIMEDOUT and so on; -ECANCELED; the errors of sch_io_open(). Unless
+ *          it is 0 nothing is open. */
+SCH_API int sch_connect(sch_io *out, sch_runtime *rt, const struct sockaddr *addr, socklen_t len);
+
+/* The same in two steps, for a time limit or a choice: start, await sch_connect_op(), and close the
+ * socket if that fails. Returns 0, or a negative errno and nothing is open. */
+SCH_API int sch_connect_start(sch_io *out, sch_runtime *rt, const struct sockaddr *addr,
+                              socklen_t len);
+
+/* Wait until a read (write, out-of-band read) would not have to, or fails. Returns 0 or as
+ * sch_read(). What is ready may be gone when it is looked for, if others use the descriptor. After
+ * an own read(2) or write(2) on sch_io_fd() that said EAGAIN, sch_io_clear() tells that it is not
+ * ready (bits: SCH_IO_READABLE...); a wait would else return at once. */
+enum { SCH_IO_READABLE = 1, SCH_IO_WRITABLE = 2, SCH_IO_PRIORITY = 4 };
+SCH_API int sch_readable(sch_io *io);
+SCH_API int sch_writable(sch_io *io);
+SCH_API int sch_priority(sch_io *io); /* kqueue: -ENOTSUP */
+SCH_API void sch_io_clear(sch_io *io, unsigned bits);
+
+/* Signals as input: each read of one takes a signal that has come.
+ *   open     blocks the signals in the calling thread: call it in main, before any other thread is
+ *            made, so that none of them has the signal delivered the usual way.
+ *   wait     returns the number of the next signal, or a negative errno. */
+SCH_API int sch_signals_open(sch_io *io, sch_runtime *rt, const int *signals, size_t n);
+SCH_API int sch_signal_wait(sch_io *io);
+
+/* A child process: wait for its end and reap it.
+ *   wait     returns 0 and the status as waitpid(2) gives it; status may be NULL. -ECHILD: it is
+ *            not ours, or was reaped by somebody else.
+ *   open     -ENOSYS: Linux before 5.3. */
+SCH_API int sch_child_open(sch_io *io, sch_runtime *rt, pid_t pid);
+SCH_API int sch_child_wait(sch_io *io, int *status);
+
+/* The same as operations, for sch_await_any(), sch_timeout() and SCH_AWAIT. The result is what the
+ * call above returns. An operation that was not done has taken nothing: no byte and no connection
+ * is lost. sch_io and buffers must stay while it is awaited. */
+typedef struct sch_io_op {
+    sch_op op;
+    sch_io io;
+    struct {
+        void *links[2];
+        void *buffer, *address, *address_len;
+        size_t length;
+        uint32_t kind, flags, want, state;
+    } call; /* private */
+} sch_io_op;
+
+SCH_API sch_io_op sch_read_op(const sch_io *io, void *buf, size_t len);
+SCH_API sch_io_op sch_write_op(const sch_io *io, const void *buf, size_t len);
+SCH_API sch_io_op sch_recvfrom_op(const sch_io *io, void *buf, size_t len, int flags,
+                                  struct sockaddr *from, socklen_t *from_len);
+SCH_API sch_io_op sch_sendto_op(const sch_io *io, const void *buf, size_t len, int flags,
+                                const struct sockaddr *to, socklen_t to_len);
+SCH_API sch_io_op sch_accept_op(const sch_io *listener, sch_io *out); /* without the pause */
+SCH_API sch_io_op sch_connect_op(const sch_io *io);
+SCH_API sch_io_op sch_ready_op(const sch_io *io, unsigned bits); /* any of SCH_IO_READABLE, ... */
+SCH_API sch_io_op sch_signal_op(const sch_io *io);
+SCH_API sch_io_op sch_child_op(const sch_io *io, int *status);
+
+/*==================================================================================================
+ * MARK: - [P10] Embedding (public)
+ *   A SCH_CURRENT_THREAD runtime inside somebody's own loop: a game's frame, a GUI, libuv. Watch
+ *   sch_poll_fd() for reading, wake at sch_next_deadline(), and then call sch_run_some().
+ *================================================================================================*/
+
+/* Run what is ready, for about this long: the budget is looked at between tasks. 0: one round.
+ * Returns  1: there is more to do at once; 0: nothing until the descriptor is readable or the
+ *          deadline has come; -EINVAL not a SCH_CURRENT_THREAD runtime; as sch_block_on().
+ * Threads  one at a time. */
+SCH_API int sch_run_some(sch_runtime *rt, uint64_t budget_ns);
+
+/* A descriptor that is readable when there is something to run that is not a timer. Only to be
+ * watched. Returns it, or a negative errno: -EINVAL, -ENOTSUP as sch_io_open(), the system's. */
+SCH_API int sch_poll_fd(sch_runtime *rt);
+
+/* When the first timer is due (sch_now()); 0: now, there is work queued; SCH_FOREVER: none. */
+SCH_API uint64_t sch_next_deadline(sch_runtime *rt);
 
 /*==================================================================================================
  * MARK: - [P11] Metrics (public)
