@@ -136,6 +136,7 @@
  *   [1]    Compiler, system, asserts (private)
  *   [2]    Atomics (private)
  *   [3]    OS calls (private)
+ *   [3.1]  Descriptor calls (private)
  *   [4]    Kit (private)
  *   [5.1]  Run queue (private)
  *   [5.2]  Injector (private)
@@ -145,6 +146,7 @@
  *   [6]    Task (private)
  *   [7]    Context switch, stacks (private)
  *   [8]    Timer wheel (private)
+ *   [9]    Driver (private)
  *   [10]   Metrics (private)
  *   [11.1] Worker: records, waking (private)
  *   [11.2] Worker: the turn (private)
@@ -154,6 +156,7 @@
  *   [12]   Blocking pool (private)
  *   [13]   Runtime, shutdown (private)
  *   [14]   Operations (private)
+ *   [14.1] Operations on descriptors (private)
  *   [18]   Public functions (private)
  *================================================================================================*/
 
@@ -279,7 +282,7 @@ typedef struct sch_config {
                                        (default: self-tuned to about 200 us) */
     unsigned event_interval;        /* ticks between maintenance, at most 65535 (default: 61) */
     bool no_lifo;              /* true: a woken task always goes to the back of the queue */
-    bool no_io;                /* true: no driver; reserved, the driver comes with descriptors */
+    bool no_io;                /* true: no descriptors (sch_io_open: -ENOTSUP) */
     uint64_t seed;             /* of every random choice (default: the system's) */
     const char *thread_name;   /* threads are named "<this>-<n>", cut to 15 (default: "sch") */
     sch_allocator allocator;
@@ -754,14 +757,11 @@ SCH_API int sch_connect_start(sch_io *out, sch_runtime *rt, const struct sockadd
                               socklen_t len);
 
 /* Wait until a read (write, out-of-band read) would not have to, or fails. Returns 0 or as
- * sch_read(). What is ready may be gone when it is looked for, if others use the descriptor. After
- * an own read(2) or write(2) on sch_io_fd() that said EAGAIN, sch_io_clear() tells that it is not
- * ready (bits: SCH_IO_READABLE...); a wait would else return at once. */
+ * sch_read(). What is ready may be gone when it is looked for, if others use the descriptor. */
 enum { SCH_IO_READABLE = 1, SCH_IO_WRITABLE = 2, SCH_IO_PRIORITY = 4 };
 SCH_API int sch_readable(sch_io *io);
 SCH_API int sch_writable(sch_io *io);
 SCH_API int sch_priority(sch_io *io); /* kqueue: -ENOTSUP */
-SCH_API void sch_io_clear(sch_io *io, unsigned bits);
 
 /* Signals as input: each read of one takes a signal that has come.
  *   open     blocks the signals in the calling thread: call it in main, before any other thread is
@@ -780,15 +780,18 @@ SCH_API int sch_child_wait(sch_io *io, int *status);
 /* The same as operations, for sch_await_any(), sch_timeout() and SCH_AWAIT. The result is what the
  * call above returns. An operation that was not done has taken nothing: no byte and no connection
  * is lost. sch_io and buffers must stay while it is awaited. */
+typedef struct sch_io_call {
+    struct sch_io_op *next, *prev;
+    void *buffer, *address, *address_len;
+    size_t length;
+    uint32_t kind, flags, more, want;
+    bool linked, waited;
+} sch_io_call;
+
 typedef struct sch_io_op {
     sch_op op;
     sch_io io;
-    struct {
-        void *links[2];
-        void *buffer, *address, *address_len;
-        size_t length;
-        uint32_t kind, flags, want, state;
-    } call; /* private */
+    sch_io_call call; /* private */
 } sch_io_op;
 
 SCH_API sch_io_op sch_read_op(const sch_io *io, void *buf, size_t len);
@@ -811,8 +814,9 @@ SCH_API sch_io_op sch_child_op(const sch_io *io, int *status);
 
 /* Run what is ready, for about this long: the budget is looked at between tasks. 0: one round.
  * Returns  1: there is more to do at once; 0: nothing until the descriptor is readable or the
- *          deadline has come; -EINVAL not a SCH_CURRENT_THREAD runtime; as sch_block_on().
- * Threads  one at a time. */
+ *          deadline has come; -EINVAL not a SCH_CURRENT_THREAD runtime; -EBUSY another thread runs
+ *          its tasks at the moment; -EDEADLK called in one of its tasks; -EPERM in a hook or drop
+ *          function; -EAGAIN, -ENOMEM as sch_block_on(). */
 SCH_API int sch_run_some(sch_runtime *rt, uint64_t budget_ns);
 
 /* A descriptor that is readable when there is something to run that is not a timer. Only to be
@@ -916,11 +920,18 @@ SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt);
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__linux__)
+#if defined(__linux__) && !defined(SCH_USE_KQUEUE) /* with a kqueue in user space: tests/kqueue */
 #define SCHI_LINUX 1
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
-    defined(__DragonFly__)
+    defined(__DragonFly__) || defined(SCH_USE_KQUEUE)
 #define SCHI_KQUEUE 1
+#endif
+
+#if SCHI_LINUX
+#include <sys/syscall.h>
+/* An alias of libc's symbol under our own name: it may or may not be declared in this unit. */
+extern long schi_libc_syscall(long number, ...) __asm__("syscall");
+#define SCHI_SYS(...) schi_libc_syscall(__VA_ARGS__)
 #endif
 
 /* How stacks are switched [7]. */
@@ -1149,12 +1160,7 @@ static inline void schi_cpu_relax(void) {
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/types.h>
-#if SCHI_LINUX
-#include <sys/syscall.h>
-/* An alias of libc's symbol under our own name: it may or may not be declared in this unit. */
-extern long schi_libc_syscall(long number, ...) __asm__("syscall");
-#define SCHI_SYS(...) schi_libc_syscall(__VA_ARGS__)
-#elif SCHI_KQUEUE
+#if SCHI_KQUEUE
 #include <signal.h>
 #include <sys/event.h>
 #include <sys/time.h>
@@ -1630,14 +1636,19 @@ static int schi_alarm_init(schi_alarm *a) {
 static void schi_alarm_drop(schi_alarm *a) { close(a->fd); }
 
 static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
-    struct kevent event;
+    struct kevent event[2], told[2];
+    uint64_t ms = ns / 1000000 + (ns % 1000000 != 0); /* what every BSD knows */
     if (ns == 0) {
-        EV_SET(&event, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, 0);
-    } else { /* milliseconds on every BSD, rounded up */
-        EV_SET(&event, 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, (intptr_t)((ns + 999999) / 1000000),
-               0);
+        EV_SET(&event[0], 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, 0);
+        (void)kevent(a->fd, event, 1, NULL, 0, NULL);
+        return;
     }
-    (void)kevent(a->fd, &event, 1, NULL, 0, NULL);
+    /* Deleted first: DragonFly does not move one that is set. With receipts kevent takes nothing
+     * out and goes on after an error (there may be none to delete). */
+    EV_SET(&event[0], 2, EVFILT_TIMER, EV_DELETE | EV_RECEIPT, 0, 0, 0);
+    EV_SET(&event[1], 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT | EV_RECEIPT, 0,
+           (intptr_t)(ms < INT32_MAX ? ms : INT32_MAX), 0);
+    (void)kevent(a->fd, event, 2, told, 2, NULL);
 }
 
 static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
@@ -1689,6 +1700,206 @@ static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
         if (deadline <= schi_now_ns()) return;
         schi_word_wait(&a->changes, &a->place, changes, ring_at < deadline ? ring_at : deadline);
     }
+}
+#endif
+
+/* Poller: which descriptors are ready. -------------------------------------------------------------
+ *   schi_poller_init(p)      0; -ENOTSUP: the system has none; its own errors
+ *   schi_poller_add(p,f,t)   tell of each change of descriptor f (edge) under the token t. 0;
+ *                            -EPERM: always ready; -EEXIST, -EBADF, the system's own
+ *   schi_poller_remove(p,f)  no more
+ *   schi_poller_alarm(p, a)  wait also ends when this alarm rings, until its ring is taken. As add.
+ *   schi_poller_wait(p,a,t,out)  until something is ready, or the time t (0: at once): how many of
+ *                            out[SCHI_POLL_BATCH] are filled. a: take this alarm's ring; NULL: no.
+ *   Any thread, at the same time, too: each change is told once, to one of them. */
+#define SCHI_READABLE 1u
+#define SCHI_WRITABLE 2u
+#define SCHI_PRIORITY 4u
+#define SCHI_READ_END 8u /* sticky: all that will ever be read is there */
+#define SCHI_TOKEN_NONE UINT64_MAX
+#define SCHI_TOKEN_TIMER (UINT64_MAX - 1)
+#ifndef SCHI_POLL_BATCH
+#define SCHI_POLL_BATCH 64
+#endif
+
+typedef struct schi_ready {
+    uint64_t token;
+    uint32_t bits;
+} schi_ready;
+
+#if SCHI_LINUX && (defined(SYS_timerfd_settime) || defined(SYS_timerfd_settime64))
+#include <sys/epoll.h>
+typedef struct schi_poller {
+    int fd;
+    schi_word coarse; /* any: the kernel's epoll knows milliseconds only */
+} schi_poller;
+
+static int schi_poller_init(schi_poller *p) {
+    p->fd = epoll_create1(SCHI_CLOEXEC);
+    schi_store_rlx(&p->coarse, 0u); /* rlx: published with the driver */
+    return p->fd < 0 ? -errno : 0;
+}
+
+static void schi_poller_drop(schi_poller *p) { close(p->fd); }
+
+static int schi_poller_watch(schi_poller *p, int fd, uint32_t events, uint64_t token) {
+    struct epoll_event event;
+    memset(&event, 0, sizeof event);
+    event.events = events;
+    event.data.u64 = token;
+    return epoll_ctl(p->fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int schi_poller_add(schi_poller *p, int fd, uint64_t token) {
+    return schi_poller_watch(
+        p, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | (uint32_t)EPOLLET, token);
+}
+
+static void schi_poller_remove(schi_poller *p, int fd) {
+    struct epoll_event event; /* old kernels want one */
+    memset(&event, 0, sizeof event);
+    (void)epoll_ctl(p->fd, EPOLL_CTL_DEL, fd, &event);
+}
+
+static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
+    int error = schi_poller_watch(p, a->event, EPOLLIN, SCHI_TOKEN_NONE);
+    return error ? error : schi_poller_watch(p, a->timer, EPOLLIN, SCHI_TOKEN_TIMER);
+}
+
+static uint32_t schi_poller_bits(uint32_t events) {
+    uint32_t bits = 0;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) bits |= SCHI_READABLE;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) bits |= SCHI_WRITABLE;
+    if (events & (EPOLLPRI | EPOLLHUP | EPOLLERR)) bits |= SCHI_PRIORITY;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) bits |= SCHI_READ_END;
+    return bits;
+}
+
+static int schi_poller_sleep(schi_poller *p, struct epoll_event *events, uint64_t deadline) {
+    uint64_t now, left;
+    if (deadline == 0) return epoll_wait(p->fd, events, SCHI_POLL_BATCH, 0);
+    if (deadline == UINT64_MAX) return epoll_wait(p->fd, events, SCHI_POLL_BATCH, -1);
+    now = schi_now_ns();
+    left = deadline > now ? deadline - now : 0;
+#if defined(SYS_epoll_pwait2)
+    if (!schi_load_rlx(&p->coarse)) { /* rlx: found out by whoever asks first */
+        schi_kernel_time wait[2];
+        int n;
+        wait[0] = (schi_kernel_time)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
+        wait[1] = (schi_kernel_time)(left % SCH_SECOND);
+        n = (int)SCHI_SYS(SYS_epoll_pwait2, p->fd, events, SCHI_POLL_BATCH, wait, NULL, 8);
+        if (n >= 0 || errno == EINTR) return n;
+        schi_store_rlx(&p->coarse, 1u); /* rlx: as above */
+    }
+#endif
+    left = left / SCH_MILLISECOND + (left % SCH_MILLISECOND != 0);
+    return epoll_wait(p->fd, events, SCHI_POLL_BATCH, left > INT32_MAX ? INT32_MAX : (int)left);
+}
+
+static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
+                                 schi_ready *out) {
+    struct epoll_event events[SCHI_POLL_BATCH];
+    unsigned num = 0;
+    int n = schi_poller_sleep(p, events, deadline);
+    for (int i = 0; i < n; i++) {
+        uint64_t token = events[i].data.u64, rings;
+        if (token < SCHI_TOKEN_TIMER) {
+            out[num].token = token;
+            out[num++].bits = schi_poller_bits(events[i].events);
+        } else if (mine) {
+            SCHI_SYS(SYS_read, token == SCHI_TOKEN_TIMER ? mine->timer : mine->event, &rings,
+                     sizeof rings);
+        }
+    }
+    return num;
+}
+#elif SCHI_KQUEUE && UINTPTR_MAX > UINT32_MAX /* a token must fit into a pointer */
+typedef struct schi_poller {
+    int fd;
+} schi_poller;
+
+static int schi_poller_init(schi_poller *p) {
+    p->fd = kqueue();
+    return p->fd < 0 ? -errno : 0;
+}
+
+static void schi_poller_drop(schi_poller *p) { close(p->fd); }
+
+static int schi_poller_watch(schi_poller *p, int fd, int filter, int flags, uint64_t token) {
+    struct kevent event;
+    EV_SET(&event, (uintptr_t)fd, filter, (unsigned short)(EV_ADD | flags), 0, 0,
+           (void *)(uintptr_t)token);
+    return kevent(p->fd, &event, 1, NULL, 0, NULL) < 0 ? -errno : 0;
+}
+
+/* What has only one direction refuses the other. */
+static int schi_poller_add(schi_poller *p, int fd, uint64_t token) {
+    int read = schi_poller_watch(p, fd, EVFILT_READ, EV_CLEAR, token);
+    int write = schi_poller_watch(p, fd, EVFILT_WRITE, EV_CLEAR, token);
+    if (!read || !write) return 0;
+    return read == -EINVAL || read == -ENODEV ? -EPERM : read;
+}
+
+static void schi_poller_remove(schi_poller *p, int fd) {
+    struct kevent event;
+    EV_SET(&event, (uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0, NULL);
+    (void)kevent(p->fd, &event, 1, NULL, 0, NULL);
+    EV_SET(&event, (uintptr_t)fd, EVFILT_WRITE, EV_DELETE, 0, 0, NULL);
+    (void)kevent(p->fd, &event, 1, NULL, 0, NULL);
+}
+
+static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
+    return schi_poller_watch(p, a->fd, EVFILT_READ, 0, SCHI_TOKEN_NONE);
+}
+
+static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
+                                 schi_ready *out) {
+    struct kevent events[SCHI_POLL_BATCH];
+    struct timespec wait;
+    uint64_t now = deadline == 0 || deadline == UINT64_MAX ? 0 : schi_now_ns();
+    uint64_t left = deadline > now ? deadline - now : 0;
+    unsigned num = 0;
+    int n;
+    wait.tv_sec = (time_t)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
+    wait.tv_nsec = (long)(left % SCH_SECOND);
+    n = kevent(p->fd, NULL, 0, events, SCHI_POLL_BATCH, deadline == UINT64_MAX ? NULL : &wait);
+    for (int i = 0; i < n; i++) {
+        uint64_t token = (uint64_t)(uintptr_t)events[i].udata;
+        bool end = (events[i].flags & EV_EOF) != 0;
+        if (token == SCHI_TOKEN_NONE) {
+            if (mine) schi_alarm_wait(mine, 0);
+            continue;
+        }
+        out[num].token = token;
+        out[num++].bits = events[i].filter == EVFILT_READ
+                              ? SCHI_READABLE | (end ? SCHI_READ_END : 0u)
+                              : SCHI_WRITABLE;
+    }
+    return num;
+}
+#else
+typedef struct schi_poller {
+    int fd;
+} schi_poller;
+
+static int schi_poller_init(schi_poller *p) {
+    p->fd = -1;
+    return -ENOTSUP;
+}
+static void schi_poller_drop(schi_poller *p) { (void)p; }
+static int schi_poller_add(schi_poller *p, int fd, uint64_t token) {
+    (void)p, (void)fd, (void)token;
+    return -ENOTSUP;
+}
+static void schi_poller_remove(schi_poller *p, int fd) { (void)p, (void)fd; }
+static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
+    (void)p, (void)a;
+    return -ENOTSUP;
+}
+static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
+                                 schi_ready *out) {
+    (void)p, (void)mine, (void)deadline, (void)out;
+    return 0;
 }
 #endif
 
@@ -1822,6 +2033,340 @@ static int schi_fork_watch(schi_is_ours is_ours) {
 }
 
 #endif /* SCH_PLATFORM_HEADER */
+
+/*==================================================================================================
+ * MARK: - [3.1] Descriptor calls (private)
+ *   One system call on a descriptor, without waiting: bytes, a descriptor, or a negative errno.
+ *   A platform header leaves these as they are.
+ *   Uses [1] [3].  Used by [9].  Tests: tests/unit/io.c
+ *================================================================================================*/
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#if SCHI_KQUEUE
+#include <sys/event.h>
+#endif
+#ifdef MSG_NOSIGNAL
+#define SCHI_MSG_NOSIGNAL MSG_NOSIGNAL
+#else
+#define SCHI_MSG_NOSIGNAL 0 /* there the socket has SO_NOSIGPIPE */
+#endif
+
+enum { /* sch_io_call.kind */
+    SCHI_CALL_READ, SCHI_CALL_WRITE, SCHI_CALL_READV, SCHI_CALL_WRITEV, SCHI_CALL_RECVFROM,
+    SCHI_CALL_SENDTO, SCHI_CALL_ACCEPT, SCHI_CALL_CONNECT, SCHI_CALL_READY, SCHI_CALL_SIGNAL,
+    SCHI_CALL_CHILD
+};
+
+#if SCHI_LINUX
+#define SCHI_HAS_PRIORITY 1
+#else
+#define SCHI_HAS_PRIORITY 0 /* kqueue tells of out-of-band data in ways of their own, if at all */
+#endif
+
+enum { /* what a descriptor is */
+    SCHI_FD_SOCKET = 1,
+    SCHI_FD_STREAM = 2, /* less than asked for means that there is no more, or no room */
+    SCHI_FD_FILE = 4    /* cannot be watched: always ready, and may block */
+};
+
+/* Make it non-blocking. Its traits, or a negative errno. */
+static int schi_fd_adopt(int fd) {
+    struct stat info;
+    socklen_t len = sizeof(int);
+    int type = 0, flags = fcntl(fd, F_GETFL), traits = 0;
+    if (flags < 0 || fstat(fd, &info) < 0) return -errno;
+    if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
+    if (S_ISFIFO(info.st_mode)) traits = SCHI_FD_STREAM;
+    if (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) traits = SCHI_FD_FILE;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0) {
+        traits = SCHI_FD_SOCKET | (type == SOCK_STREAM ? SCHI_FD_STREAM : 0);
+#ifdef SO_NOSIGPIPE
+        type = 1;
+        (void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &type, sizeof type);
+#endif
+    }
+    return traits;
+}
+
+/* Sets of signals; libc's are hidden by a strict -std=c11. Numbers from 1 to 64. */
+#if SCHI_LINUX
+typedef struct schi_sigset {
+    uint64_t bits[2]; /* the second: mips */
+} schi_sigset;
+#define SCHI_SIGSET_SIZE (SCHI_SYS_MIPS ? 16 : 8)
+#if defined(__mips__)
+#define SCHI_SYS_MIPS 1
+#else
+#define SCHI_SYS_MIPS 0
+#endif
+
+static bool schi_sigset_add(schi_sigset *set, int number) {
+    if (number < 1 || number > 64) return false;
+    set->bits[0] |= UINT64_C(1) << (number - 1);
+    return true;
+}
+
+static bool schi_sigset_has(const schi_sigset *set, int number) {
+    return (set->bits[0] >> (number - 1) & 1) != 0;
+}
+
+/* SIG_SETMASK. */
+static void schi_signals_set(const schi_sigset *set, schi_sigset *before) {
+    SCHI_SYS(SYS_rt_sigprocmask, 2 + SCHI_SYS_MIPS, set, before, SCHI_SIGSET_SIZE);
+}
+
+static void schi_signals_pending(schi_sigset *set) {
+    SCHI_SYS(SYS_rt_sigpending, set, SCHI_SIGSET_SIZE);
+}
+
+static void schi_signals_take(const schi_sigset *set) { /* one that is pending */
+    long none[4] = {0, 0, 0, 0};
+#if defined(SYS_rt_sigtimedwait)
+    SCHI_SYS(SYS_rt_sigtimedwait, set, NULL, none, SCHI_SIGSET_SIZE);
+#else
+    SCHI_SYS(SYS_rt_sigtimedwait_time64, set, NULL, none, SCHI_SIGSET_SIZE);
+#endif
+}
+#else
+typedef sigset_t schi_sigset;
+static bool schi_sigset_add(schi_sigset *set, int number) { return sigaddset(set, number) == 0; }
+static bool schi_sigset_has(const schi_sigset *set, int number) {
+    return sigismember(set, number) == 1;
+}
+static void schi_signals_set(const schi_sigset *set, schi_sigset *before) {
+    (void)pthread_sigmask(SIG_SETMASK, set, before);
+}
+static void schi_signals_pending(schi_sigset *set) { (void)sigpending(set); }
+static void schi_signals_take(const schi_sigset *set) {
+    int taken;
+    (void)sigwait(set, &taken);
+}
+#endif
+
+static void schi_sigset_clear(schi_sigset *set) { memset(set, 0, sizeof *set); }
+
+/* write(2) to what is no socket raises SIGPIPE in this thread; it is taken back before anybody
+ * sees it. */
+static ssize_t schi_fd_write_pipe(int fd, const struct iovec *parts, int n) {
+    schi_sigset pipe_only, before, blocked, pending;
+    ssize_t written;
+    int error;
+    schi_sigset_clear(&pipe_only);
+    (void)schi_sigset_add(&pipe_only, SIGPIPE);
+    schi_signals_set(NULL, &before);
+    blocked = before;
+    (void)schi_sigset_add(&blocked, SIGPIPE);
+    schi_signals_set(&blocked, NULL);
+    schi_signals_pending(&pending);
+    written = writev(fd, parts, n);
+    error = errno;
+    if (written < 0 && error == EPIPE && !schi_sigset_has(&pending, SIGPIPE)) {
+        schi_signals_pending(&pending);
+        if (schi_sigset_has(&pending, SIGPIPE)) schi_signals_take(&pipe_only);
+    }
+    schi_signals_set(&before, NULL);
+    errno = error;
+    return written;
+}
+
+static ssize_t schi_fd_write(int fd, int traits, const struct iovec *parts, int n) {
+    struct msghdr message;
+    if (!(traits & SCHI_FD_SOCKET)) return schi_fd_write_pipe(fd, parts, n);
+    if (n == 1) return send(fd, parts->iov_base, parts->iov_len, SCHI_MSG_NOSIGNAL);
+    memset(&message, 0, sizeof message);
+    message.msg_iov = (struct iovec *)(uintptr_t)parts;
+    message.msg_iovlen = (unsigned)n;
+    return sendmsg(fd, &message, SCHI_MSG_NOSIGNAL);
+}
+
+static int schi_fd_accept(int fd) {
+#if SCHI_LINUX && defined(SYS_accept4)
+    return (int)SCHI_SYS(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    int got = accept(fd, NULL, NULL);
+    if (got >= 0) (void)fcntl(got, F_SETFD, FD_CLOEXEC);
+    return got;
+#endif
+}
+
+/* A connection that died in the queue, or an error of its network, which Linux tells here. */
+static bool schi_fd_accept_again(int error) {
+    return error == ECONNABORTED || error == ENETDOWN || error == ENETUNREACH ||
+           error == EHOSTUNREACH || error == EPROTO || error == ENOPROTOOPT;
+}
+
+/* A new stream socket that connects; -1: *error says why not. */
+static int schi_fd_connect(const struct sockaddr *addr, socklen_t len, int *error) {
+    int fd, traits, done;
+#ifdef SOCK_CLOEXEC
+    fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+#else
+    fd = socket(addr->sa_family, SOCK_STREAM, 0);
+    if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+    *error = fd < 0 ? -errno : 0;
+    if (fd < 0) return -1;
+    traits = schi_fd_adopt(fd);
+    done = traits < 0 ? -1 : connect(fd, addr, len);
+    if (done == 0 || (traits >= 0 && (errno == EINPROGRESS || errno == EINTR))) return fd;
+    *error = traits < 0 ? traits : -errno;
+    close(fd);
+    return -1;
+}
+
+/* How is a connect? The error that it ended with; EAGAIN while it goes on. */
+static int schi_fd_connected(int fd) {
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(int);
+    int error = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0) return -1;
+    if (error == 0) {
+        len = sizeof peer;
+        if (getpeername(fd, (struct sockaddr *)(void *)&peer, &len) == 0) return 0;
+        error = errno == ENOTCONN ? EAGAIN : errno;
+    }
+    errno = error;
+    return -1;
+}
+
+/* A descriptor that has signals to read, which the thread has blocked. */
+static int schi_fd_signals(const int *signals, size_t n) {
+    schi_sigset set, blocked;
+    int fd;
+    schi_sigset_clear(&set);
+    schi_signals_set(NULL, &blocked);
+    for (size_t i = 0; i < n; i++) {
+        if (!schi_sigset_add(&set, signals[i])) return -EINVAL;
+        (void)schi_sigset_add(&blocked, signals[i]);
+    }
+#if SCHI_LINUX
+    fd = (int)SCHI_SYS(SYS_signalfd4, -1, &set, SCHI_SIGSET_SIZE, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) return -errno;
+#elif SCHI_KQUEUE
+    fd = kqueue();
+    if (fd < 0) return -errno;
+    for (size_t i = 0; i < n; i++) {
+        struct kevent event;
+        int error;
+        EV_SET(&event, (uintptr_t)signals[i], EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+        if (kevent(fd, &event, 1, NULL, 0, NULL) == 0) continue;
+        error = errno;
+        close(fd);
+        return -error;
+    }
+#else
+    fd = -ENOTSUP;
+#endif
+    if (fd >= 0) schi_signals_set(&blocked, NULL);
+    return fd;
+}
+
+static int schi_fd_signal(int fd) {
+#if SCHI_LINUX
+    uint32_t info[32]; /* struct signalfd_siginfo begins with the number */
+    return read(fd, info, sizeof info) < 0 ? -1 : (int)info[0];
+#elif SCHI_KQUEUE
+    struct timespec none = {0, 0};
+    struct kevent event;
+    int n = kevent(fd, NULL, 0, &event, 1, &none);
+    if (n == 0) errno = EAGAIN;
+    if (n <= 0) return -1;
+    return (int)event.ident;
+#else
+    (void)fd, errno = ENOTSUP;
+    return -1;
+#endif
+}
+
+/* A descriptor that is readable when a child has ended. */
+static int schi_fd_child(pid_t pid) {
+#if SCHI_LINUX && defined(SYS_pidfd_open)
+    int fd = (int)SCHI_SYS(SYS_pidfd_open, pid, 0);
+    return fd < 0 ? -errno : fd;
+#elif SCHI_KQUEUE
+    struct kevent event;
+    int fd = kqueue(), error;
+    if (fd < 0) return -errno;
+    EV_SET(&event, (uintptr_t)pid, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, NULL);
+    if (kevent(fd, &event, 1, NULL, 0, NULL) == 0 || errno == ESRCH) return fd; /* has ended */
+    error = errno;
+    close(fd);
+    return -error;
+#else
+    (void)pid;
+    return -ENOSYS;
+#endif
+}
+
+static int schi_fd_reap(pid_t pid, int *status) {
+    int unused;
+    pid_t got = waitpid(pid, status ? status : &unused, WNOHANG);
+    if (got == 0) errno = EAGAIN;
+    return got > 0 ? 0 : -1;
+}
+
+/* Is any of these bits set now? */
+static int schi_fd_poll(int fd, uint32_t bits) {
+    struct pollfd p;
+    int n;
+    p.fd = fd;
+    p.events = (short)((bits & SCHI_READABLE ? POLLIN : 0) | (bits & SCHI_WRITABLE ? POLLOUT : 0) |
+                       (bits & SCHI_PRIORITY ? POLLPRI : 0));
+    n = poll(&p, 1, 0);
+    if (n == 0) errno = EAGAIN;
+    return n > 0 ? 0 : -1;
+}
+
+/* Never inlined: no address of errno is kept across a wait. */
+static SCHI_NOINLINE int64_t schi_fd_try(int fd, int traits, pid_t pid, const sch_io_call *c) {
+    struct iovec part;
+    int64_t n = 0;
+    part.iov_base = c->buffer;
+    part.iov_len = c->length;
+    do {
+        switch (c->kind) {
+        case SCHI_CALL_READ:
+            n = traits & SCHI_FD_SOCKET ? recv(fd, c->buffer, c->length, 0)
+                                        : read(fd, c->buffer, c->length);
+            break;
+        case SCHI_CALL_WRITE: n = schi_fd_write(fd, traits, &part, 1); break;
+        case SCHI_CALL_READV:
+            n = readv(fd, (const struct iovec *)c->buffer, (int)c->length);
+            break;
+        case SCHI_CALL_WRITEV:
+            n = schi_fd_write(fd, traits, (const struct iovec *)c->buffer, (int)c->length);
+            break;
+        case SCHI_CALL_RECVFROM:
+            n = recvfrom(fd, c->buffer, c->length, (int)c->flags, (struct sockaddr *)c->address,
+                         (socklen_t *)c->address_len);
+            break;
+        case SCHI_CALL_SENDTO:
+            n = sendto(fd, c->buffer, c->length, (int)c->flags | SCHI_MSG_NOSIGNAL,
+                       (const struct sockaddr *)c->address, (socklen_t)c->more);
+            break;
+        case SCHI_CALL_ACCEPT: n = schi_fd_accept(fd); break;
+        case SCHI_CALL_CONNECT: n = schi_fd_connected(fd); break;
+        case SCHI_CALL_SIGNAL: n = schi_fd_signal(fd); break;
+        case SCHI_CALL_CHILD: n = schi_fd_reap(pid, (int *)c->buffer); break;
+        default: n = schi_fd_poll(fd, c->want); break; /* READY */
+        }
+    } while (n < 0 && (errno == EINTR || (c->kind == SCHI_CALL_ACCEPT &&
+                                          schi_fd_accept_again(errno))));
+    if (n >= 0) return n;
+    return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+static size_t schi_fd_asked(const sch_io_call *c) {
+    const struct iovec *parts = (const struct iovec *)c->buffer;
+    size_t sum = 0;
+    if (c->kind == SCHI_CALL_READ || c->kind == SCHI_CALL_WRITE) return c->length;
+    for (size_t i = 0; i < c->length; i++) sum += parts[i].iov_len;
+    return sum;
+}
 
 /*==================================================================================================
  * MARK: - [4] Kit (private)
@@ -2010,6 +2555,19 @@ static bool schi_park_alarm(schi_parker *p, schi_alarm *alarm, uint64_t deadline
     }
     /* acqrel: acquires from unpark. */
     return schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY) == SCHI_PARKER_TOKEN;
+}
+
+/* The same in a poller that knows the alarm. Returns how many events there are. */
+static unsigned schi_park_poller(schi_parker *p, schi_alarm *alarm, schi_poller *poller,
+                                 uint64_t deadline, schi_ready *events) {
+    uint32_t state = SCHI_PARKER_EMPTY;
+    unsigned n = 0;
+    /* acqrel: as in schi_park. */
+    if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_ALARM)) {
+        n = schi_poller_wait(poller, alarm, deadline, events);
+    }
+    (void)schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY); /* acqrel: as above */
+    return n;
 }
 
 /*==================================================================================================
@@ -3737,6 +4295,201 @@ static schi_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
 }
 
 /*==================================================================================================
+ * MARK: - [9] Driver (private)
+ *   The descriptors of a runtime: which are ready, who waits for them, which are gone.
+ *   Uses [2]-[4].  Used by [11] [14].  Tests: tests/unit/io.c, tests/kqueue/
+ *================================================================================================*/
+
+/* Driver.
+ *   Source      Tokio's I/O driver: readiness is kept apart from the waiters, and what a call found
+ *               not ready is cleared only if no event has come since the call began.
+ *   State       of a descriptor (schi_io):
+ *               word     generation:32 | CLOSING | calls under way:31
+ *               ready    count of events:24 | bits: what is ready, as far as is known
+ *               waiting  the calls that wait; under lock, and so is every new bit in ready
+ *   Invariants  D1  a call is linked only while none of the bits that it wants is set
+ *               D2  a bit is cleared by who was told EAGAIN (or got less than it asked for of a
+ *                   stream), and only if the count is the same as before its system call
+ *               D3  a record keeps its type until the runtime is freed; its generation changes when
+ *                   the descriptor is closed: a stale event or handle finds nobody
+ *               D4  the descriptor is closed by the last call that leaves after CLOSING was set
+ *   Why no readiness is lost: the system tells each change once. It sets a bit, and whoever wants
+ *   that is taken from the list under the same lock (D1). The bit stays until a call that began
+ *   after the event has found nothing (D2); what changes later comes as a new event.
+ *   Who         events: whoever has the watch, or any worker in its place; all else: any thread.
+ */
+#define SCHI_IO_CLOSING (UINT64_C(1) << 31)
+#define SCHI_IO_CALLS (SCHI_IO_CLOSING - 1)
+#define SCHI_IO_EVENT 256u /* one event in ready */
+#define SCHI_IO_BITS 255u
+#define SCHI_IO_CHUNKS 20 /* of 64, 128, 256, ... records */
+
+typedef struct schi_io {
+    SCHI_ATOMIC(uint64_t) word;  /* any */
+    SCHI_ATOMIC(uint32_t) ready; /* any clears, under lock sets */
+    schi_spinlock lock;
+    sch_io_op *waiting;          /* under lock */
+    sch_runtime *rt;             /* fixed */
+    uint32_t index;              /* fixed */
+    int fd, traits;              /* fixed while open; see [3.1] */
+    pid_t pid;                   /* fixed while open: of a child */
+    struct schi_io *next_free;   /* under the driver's lock */
+} schi_io;
+
+typedef struct schi_driver {
+    schi_word on;       /* any: somebody uses descriptors */
+    schi_poller poller; /* fixed once on */
+    schi_mutex lock;
+    SCHI_ATOMIC(schi_io *) chunks[SCHI_IO_CHUNKS]; /* under lock, read by any */
+    schi_io *free;                                 /* under lock */
+    uint32_t num_records;                          /* under lock */
+    schi_counter opened, closed, events;           /* any, atomic */
+} schi_driver;
+
+static unsigned schi_io_chunk(uint32_t index) {
+    return 31u - (unsigned)__builtin_clz(index / 64 + 1);
+}
+
+static schi_io *schi_io_at(schi_driver *d, uint32_t index) {
+    unsigned k = schi_io_chunk(index);
+    schi_io *chunk;
+    if (k >= SCHI_IO_CHUNKS) return NULL;
+    chunk = schi_load_acq(&d->chunks[k]); /* acq: pairs with grow */
+    return chunk ? &chunk[index - 64 * ((1u << k) - 1)] : NULL;
+}
+
+static uint64_t schi_io_token(const schi_io *io) {
+    return (schi_load_rlx(&io->word) >> 32) << 32 | io->index; /* rlx: fixed while open */
+}
+
+/* A record for a descriptor; NULL: no memory. */
+static schi_io *schi_io_new(schi_driver *d, sch_runtime *rt, const sch_allocator *a) {
+    schi_io *io;
+    schi_lock(&d->lock);
+    io = d->free;
+    if (io) {
+        d->free = io->next_free;
+    } else {
+        unsigned k = schi_io_chunk(d->num_records);
+        schi_io *chunk = k < SCHI_IO_CHUNKS ? schi_io_at(d, d->num_records) : NULL;
+        if (k < SCHI_IO_CHUNKS && !chunk) {
+            chunk = (schi_io *)schi_alloc_zeroed(a, (sizeof *io << 6) << k, SCH_CACHELINE);
+            if (chunk) schi_store_rel(&d->chunks[k], chunk); /* rel: pairs with acq in at */
+        }
+        if (chunk) {
+            io = schi_io_at(d, d->num_records);
+            io->index = d->num_records++;
+            io->rt = rt;
+            schi_store_rlx(&io->word, UINT64_C(1) << 32); /* rlx: nobody knows it yet */
+        }
+    }
+    schi_unlock(&d->lock);
+    return io;
+}
+
+/* It is not open any more, or never was. */
+static void schi_io_free(schi_driver *d, schi_io *io) {
+    uint64_t next = (schi_load_rlx(&io->word) >> 32) + 1; /* rlx: nobody uses it */
+    io->fd = -1;
+    /* rel: pairs with acq in enter; D3 */
+    schi_store_rel(&io->word, (next & UINT32_MAX ? next & UINT32_MAX : 1) << 32);
+    schi_lock(&d->lock);
+    io->next_free = d->free;
+    d->free = io;
+    schi_unlock(&d->lock);
+}
+
+/* The record that a handle names, with a call counted; NULL: closed. */
+static schi_io *schi_io_enter(const sch_io *handle) {
+    schi_io *io = (schi_io *)handle->record;
+    uint64_t word;
+    if (!io) return NULL;
+    word = schi_load_rlx(&io->word); /* rlx: the exchange decides */
+    do {
+        if (word >> 32 != handle->generation || (word & SCHI_IO_CLOSING)) return NULL;
+        /* acqrel: pairs with free; the record is as open left it. */
+    } while (!schi_cas_weak_acqrel(&io->word, &word, word + 1));
+    return io;
+}
+
+/* The call leaves; the last one after a close closes (D4). */
+static void schi_io_leave(schi_driver *d, schi_io *io) {
+    /* acqrel: other calls' uses of the descriptor come before its close. */
+    uint64_t word = schi_sub_acqrel(&io->word, UINT64_C(1));
+    if (SCHI_LIKELY((word & (SCHI_IO_CLOSING | SCHI_IO_CALLS)) != (SCHI_IO_CLOSING | 1))) return;
+    close(io->fd);
+    schi_count_shared(&d->closed, 1);
+    schi_io_free(d, io);
+}
+
+/* A call that saw `seen` in ready found these not ready (D2). */
+static void schi_io_clear(schi_io *io, uint32_t seen, uint32_t bits) {
+    uint32_t now = seen;
+    /* acqrel: a later event's bit is not overwritten; read again when it fails. */
+    while (!schi_cas_acqrel(&io->ready, &now, now & ~bits)) {
+        if ((now ^ seen) / SCHI_IO_EVENT) return;
+    }
+}
+
+/* Under lock. */
+static void schi_io_unlink(schi_io *io, sch_io_op *op) {
+    sch_io_op *next = op->call.next, *prev = op->call.prev;
+    if (next) next->call.prev = prev;
+    if (prev) {
+        prev->call.next = next;
+    } else {
+        io->waiting = next;
+    }
+    op->call.linked = false;
+}
+
+/* Wait for an event. false: what it wants is ready, or the descriptor is closing. */
+static bool schi_io_link(schi_io *io, sch_io_op *op) {
+    bool may;
+    schi_spin_lock(&io->lock);
+    /* rlx: under lock; whoever closes takes the lock after it has said so. */
+    may = !(schi_load_rlx(&io->ready) & op->call.want) &&
+          !(schi_load_rlx(&io->word) & SCHI_IO_CLOSING); /* rlx: as above */
+    if (may) {
+        op->call.next = io->waiting;
+        op->call.prev = NULL;
+        if (io->waiting) io->waiting->call.prev = op;
+        io->waiting = op;
+        op->call.linked = true;
+    }
+    schi_spin_unlock(&io->lock);
+    return may;
+}
+
+/* Do it now if it can be done. -EAGAIN: it cannot. Counted in. */
+static int64_t schi_io_try(schi_io *io, const sch_io_call *c) {
+    uint32_t seen = schi_load_acq(&io->ready); /* acq: before the system call (D2) */
+    int64_t result;
+    if (!(seen & c->want)) return -EAGAIN;
+    result = schi_fd_try(io->fd, io->traits, io->pid, c);
+    if (result == -EAGAIN) {
+        schi_io_clear(io, seen, c->want);
+    } else if (result > 0 && c->kind <= SCHI_CALL_WRITEV && (io->traits & SCHI_FD_STREAM) &&
+               !(seen & (SCHI_READ_END | SCHI_PRIORITY)) && (size_t)result < schi_fd_asked(c)) {
+        schi_io_clear(io, seen, c->want);
+    }
+    return result;
+}
+
+/* Close what is open, at the runtime's end: nobody uses it any more. */
+static void schi_driver_drop(schi_driver *d, const sch_allocator *a) {
+    for (unsigned k = 0; k < SCHI_IO_CHUNKS; k++) {
+        schi_io *chunk = schi_load_acq(&d->chunks[k]); /* acq: as in at */
+        for (uint32_t i = 0; chunk && i < 64u << k; i++) {
+            if (chunk[i].rt && chunk[i].fd >= 0) close(chunk[i].fd);
+        }
+        schi_free(a, chunk, (sizeof *chunk << 6) << k, SCH_CACHELINE);
+    }
+    if (schi_load_seq(&d->on)) schi_poller_drop(&d->poller);
+    schi_mutex_drop(&d->lock);
+}
+
+/*==================================================================================================
  * MARK: - [10] Metrics (private)
  *   Per-core counters: plain stores by whoever holds the core, read by anybody.
  *   Uses [2].  Used by [11]-[13].  Tests: tests/unit/metrics.c
@@ -3842,6 +4595,7 @@ typedef struct schi_pool {
     schi_node *first, *last; /* queued jobs */
     schi_thread *idle;
     schi_counter queued, threads, idle_threads; /* under lock, read by any */
+    schi_counter waiting;    /* with a paused clock: jobs that wait; less by whoever ends a wait */
     unsigned live, starting; /* threads that have not ended; of these, not known to be made */
     unsigned max;            /* fixed */
     bool closed;
@@ -3873,6 +4627,8 @@ struct sch_runtime {
     uint64_t watch_until; /* under idle.lock: when the watch wakes at the latest */
     SCHI_ATOMIC(uint64_t) paused_at; /* config.paused_clock: the time */
     uint64_t look_at;     /* under idle.lock: when the look is due that ARMED says is coming */
+    schi_driver driver;
+    SCHI_ATOMIC(uint32_t) ring; /* for sch_poll_fd: 1 pushes from outside ring the alarm, 2 did */
     schi_stack_pool stacks;
     schi_pool pool;
     /* Threads; under idle.lock. */
@@ -4004,7 +4760,7 @@ static void schi_watch_by(sch_runtime *rt, uint64_t time) {
     if (!rt->idle.seated[SCHI_WATCH] || time >= rt->watch_until) return;
     rt->watch_until = time;
     if (rt->num_cores == 1) {
-        schi_unpark(&rt->seats[SCHI_WATCH].parker, NULL);
+        schi_unpark(&rt->seats[SCHI_WATCH].parker, &rt->seats[SCHI_WATCH].alarm);
     } else {
         now = schi_now_ns();
         schi_alarm_set(&rt->seats[SCHI_WATCH].alarm, time > now ? time - now : 1);
@@ -4109,8 +4865,15 @@ static void schi_count_wake(schi_thread *th, sch_runtime *rt) {
     }
 }
 
+/* The loop around sch_run_some has something to do. The push comes before this look at ring, and
+ * sch_run_some sets ring anew before it looks at the queues: one of the two sees the other. */
+static SCHI_NOINLINE void schi_ring_loop(sch_runtime *rt) {
+    if (schi_xchg_seq(&rt->ring, 2u) == 1) schi_alarm_set(&rt->seats[SCHI_WATCH].alarm, 0);
+}
+
 /* Hard rule: after a push to the injector from outside somebody must come. See [5.3]. */
 static void schi_notify(schi_thread *th, sch_runtime *rt) {
+    if (SCHI_UNLIKELY(schi_load_seq(&rt->ring) != 0)) schi_ring_loop(rt);
     if (!schi_idle_may_wake(&rt->idle, schi_idle_handshake(&rt->idle))) return;
     if (schi_wake_one(rt, true, false)) schi_count_wake(th, rt);
 }
@@ -4195,6 +4958,7 @@ static void schi_schedule_at(schi_thread *th, sch_task *task, bool back) {
     sch_runtime *rt = schi_task_runtime(task);
     schi_core *core = th ? th->core : NULL;
     if (SCHI_UNLIKELY(schi_load_rlx(&task->state) & SCHI_JOB)) { /* rlx: fixed bit */
+        schi_sub_seq(&rt->pool.waiting, (uint64_t)1);
         schi_unpark(&task->thread->sleeper.parker, NULL); /* its thread waits for just this */
         return;
     }
@@ -4285,9 +5049,17 @@ static sch_op *schi_timer_op(schi_timer *t) {
     return (sch_op *)(void *)((char *)t - offsetof(sch_timer, armed));
 }
 
-static sch_task *schi_poll_task_of(schi_timer *t) {
-    schi_task_retain((sch_task *)t->waiter);
-    return (sch_task *)t->waiter;
+/* Have one granted, if that is ours to do. Whoever it is, what its operation is in may be gone as
+ * soon as the operation's state says that it is done; a waiter that was claimed before, or a task
+ * that we refer to, is not. */
+static void schi_expire(schi_expired *out, void *waiter, bool for_poll) {
+    if (for_poll) {
+        schi_task_retain((sch_task *)waiter);
+        out->list[out->num].waiter = NULL;
+        out->list[out->num++].task = (sch_task *)waiter;
+    } else if (schi_waiter_claim((schi_waiter *)waiter)) {
+        out->list[out->num++].waiter = (schi_waiter *)waiter;
+    }
 }
 
 static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
@@ -4295,16 +5067,9 @@ static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
     if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
     schi_spin_lock(&w->lock);
     while (out->num < SCHI_EXPIRE_BATCH && (t = schi_wheel_expire(w, now)) != NULL) {
-        /* Once the lock is gone the timer may be, too, but not a waiter that we have claimed, nor a
-         * task that we refer to. */
-        schi_store_rel(schi_op_state(schi_timer_op(t)), (uint32_t)SCHI_OP_DONE); /* rel: pairs with
-                                                                                   acq in get */
-        if (t->for_poll) {
-            out->list[out->num].waiter = NULL;
-            out->list[out->num++].task = schi_poll_task_of(t);
-        } else if (schi_waiter_claim((schi_waiter *)t->waiter)) {
-            out->list[out->num++].waiter = (schi_waiter *)t->waiter;
-        }
+        schi_expire(out, t->waiter, t->for_poll != 0);
+        /* rel: pairs with acq in get. */
+        schi_store_rel(schi_op_state(schi_timer_op(t)), (uint32_t)SCHI_OP_DONE);
     }
     schi_spin_unlock(&w->lock);
 }
@@ -4315,7 +5080,7 @@ static void schi_grant_expired(schi_thread *th, schi_expired *e) {
             schi_waiter_grant(th, e->list[i].waiter);
         } else {
             schi_wake(th, e->list[i].task);
-            schi_task_release(th->core, e->list[i].task);
+            schi_task_release(th ? th->core : NULL, e->list[i].task);
         }
     }
 }
@@ -4336,6 +5101,59 @@ static void schi_timers_serve(schi_thread *th) {
             schi_grant_expired(th, &e);
         } while (e.num == SCHI_EXPIRE_BATCH);
     }
+}
+
+/* Take those off a descriptor's list that wait for one of these bits. false: there are more than
+ * fit. Under its lock. */
+static bool schi_io_take(schi_io *io, uint32_t bits, bool closed, schi_expired *out) {
+    sch_io_op *op = io->waiting, *next;
+    for (; op; op = next) {
+        next = op->call.next;
+        if (!(op->call.want & bits)) continue;
+        if (out->num == SCHI_EXPIRE_BATCH) return false;
+        schi_io_unlink(io, op);
+        if (closed) op->op.result = -ECANCELED;
+        schi_expire(out, op->op.waiter, op->op.in_poll_task);
+        /* rel: pairs with acq in get. */
+        schi_store_rel(schi_op_state(&op->op), (uint32_t)(closed ? SCHI_OP_DONE : SCHI_OP_RETRY));
+    }
+    return true;
+}
+
+/* Something about a descriptor has changed. false: as above, come again. */
+static bool schi_io_event(schi_driver *d, const schi_ready *event, schi_expired *out) {
+    schi_io *io = schi_io_at(d, (uint32_t)event->token);
+    bool all = true;
+    if (!io) return true;
+    schi_spin_lock(&io->lock);
+    /* rlx: a generation that is gone by now does no harm */
+    if (schi_load_rlx(&io->word) >> 32 == event->token >> 32) {
+        uint32_t ready = schi_load_rlx(&io->ready); /* rlx: the exchange decides */
+        /* acqrel: what the system told us of comes before the calls that go by it. */
+        while (!schi_cas_weak_acqrel(&io->ready, &ready, (ready + SCHI_IO_EVENT) | event->bits)) {
+        }
+        all = schi_io_take(io, event->bits, false, out);
+    }
+    schi_spin_unlock(&io->lock);
+    return all;
+}
+
+/* The same for many; those who waited are granted. */
+static void schi_io_serve(schi_thread *th, const schi_ready *events, unsigned n) {
+    schi_expired due;
+    for (unsigned i = 0; i < n;) {
+        due.num = 0;
+        while (i < n && schi_io_event(&th->rt->driver, &events[i], &due)) i++;
+        schi_grant_expired(th, &due);
+    }
+}
+
+/* Ask the driver without waiting. mine: with the watch's alarm. */
+static void schi_io_poll_driver(schi_thread *th, schi_alarm *mine) {
+    schi_ready events[SCHI_POLL_BATCH];
+    unsigned n = schi_poller_wait(&th->rt->driver.poller, mine, 0, events);
+    schi_count_shared(&th->rt->driver.events, n);
+    schi_io_serve(th, events, n);
 }
 
 /* When the first timer of all is due. */
@@ -4941,7 +5759,15 @@ static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
     sch_task *task = schi_current(th);
     SCHI_STATE kept = wait & SCHI_WAIT_WAKE ? SCHI_WOKEN : SCHI_GRANTED, state;
     if (th->kind == SCHI_BLOCKING) { /* a blocking job's thread parks; schi_schedule unparks it */
-        if (schi_task_idle(task, wait)) (void)schi_park(&th->sleeper.parker, UINT64_MAX);
+        if (schi_task_idle(task, wait)) {
+            schi_add_seq(&th->rt->pool.waiting, (uint64_t)1); /* whoever ends it may come first */
+            if (SCHI_UNLIKELY(th->rt->config.paused_clock)) {
+                schi_lock(&th->rt->idle.lock);
+                schi_clock_may_jump(th->rt);
+                schi_unlock(&th->rt->idle.lock);
+            }
+            (void)schi_park(&th->sleeper.parker, UINT64_MAX);
+        }
     } else {
         th = *thp = schi_suspend_task(th, SCHI_COMMIT_IDLE, wait);
     }
@@ -5184,6 +6010,10 @@ static void schi_core_maintain(schi_thread *th) {
     schi_core_settle(core);
     schi_count(&core->m.maintenances, 1);
     schi_timers_serve(th);
+    /* rlx: hints; who takes the watch asks the driver. */
+    if (schi_load_rlx(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) {
+        schi_io_poll_driver(th, NULL);
+    }
     if (SCHI_UNLIKELY(schi_is_closing(th->rt)) && !core->closed) schi_core_close(th);
     if (core->num_stacks > SCH_STACK_CACHE) {
         while (core->num_stacks > SCH_STACK_CACHE / 2) {
@@ -5370,20 +6200,26 @@ static bool schi_is_over(sch_runtime *rt, schi_waiter *until) {
     return rt->finished || (until && (until->done || schi_now_ns() >= until->deadline));
 }
 
-/* Does no blocking job run or wait? A moment's truth. */
+/* Does no blocking job run? */
 static bool schi_pool_is_idle(schi_pool *p) {
-    return schi_counted(&p->idle_threads) == schi_counted(&p->threads) &&
+    bool idle;
+    schi_lock(&p->lock);
+    idle = schi_counted(&p->idle_threads) + schi_load_seq(&p->waiting) ==
+               schi_counted(&p->threads) &&
            schi_counted(&p->queued) == 0;
+    schi_unlock(&p->lock);
+    return idle;
 }
 
 /* How long the watch may sleep: until the first timer, or the look that is its own to do. With a
  * paused clock, the first timer's time comes when nothing runs. Under idle.lock. */
-static uint64_t schi_watch_prepare(sch_runtime *rt, uint64_t deadline) {
+static uint64_t schi_watch_prepare(sch_runtime *rt, uint64_t deadline, bool quiet) {
     schi_idle *d = &rt->idle;
     uint64_t next = schi_timers_next(rt);
     uint32_t word = schi_load_seq(&d->word);
     if (SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER &&
-        schi_idle_running(word) == 0 && schi_pool_is_idle(&rt->pool)) {
+        schi_idle_running(word) == 0 && !schi_work_visible(rt) && schi_pool_is_idle(&rt->pool)) {
+        if (!quiet && schi_load_seq(&rt->driver.on)) return 0; /* ask the driver before that */
         if (next > schi_load_seq(&rt->paused_at)) schi_store_seq(&rt->paused_at, next);
         return 0;
     }
@@ -5395,15 +6231,6 @@ static uint64_t schi_watch_prepare(sch_runtime *rt, uint64_t deadline) {
     return rt->watch_until = deadline;
 }
 
-/* Until woken (true), rung or the deadline. */
-static bool schi_rest(schi_thread *th, uint64_t deadline) {
-    sch_runtime *rt = th->rt;
-    schi_seat seat = th->sleeper.seat;
-    if (seat == SCHI_NO_SEAT) return schi_park(&th->sleeper.parker, deadline);
-    if (rt->num_cores == 1) return schi_park(&rt->seats[seat].parker, deadline);
-    return schi_park_alarm(&rt->seats[seat].parker, &rt->seats[seat].alarm, deadline);
-}
-
 /* What is slept through: how long, and what came of it. */
 typedef struct schi_nap {
     schi_waiter *until;  /* of a visitor; NULL: none */
@@ -5413,7 +6240,29 @@ typedef struct schi_nap {
     bool over;           /* leave instead */
     uint64_t deadline;   /* of a spare worker or a visitor */
     uint64_t wake;       /* the next time to look up */
+    bool quiet;          /* the driver had nothing when it was asked last */
+    unsigned num_events;
+    schi_ready events[SCHI_POLL_BATCH];
 } schi_nap;
+
+/* Until woken, rung or the deadline; with the watch in the driver, if there is one. */
+static void schi_rest(schi_thread *th, schi_nap *nap) {
+    sch_runtime *rt = th->rt;
+    schi_seat seat = th->sleeper.seat;
+    nap->num_events = 0;
+    if (seat == SCHI_NO_SEAT) {
+        (void)schi_park(&th->sleeper.parker, nap->wake);
+    } else if (seat == SCHI_WATCH && schi_load_seq(&rt->driver.on)) {
+        nap->num_events = schi_park_poller(&rt->seats[seat].parker, &rt->seats[seat].alarm,
+                                           &rt->driver.poller, nap->wake, nap->events);
+        nap->quiet = nap->num_events == 0;
+        schi_count_shared(&rt->driver.events, nap->num_events);
+    } else if (rt->num_cores == 1) {
+        (void)schi_park(&rt->seats[seat].parker, nap->wake);
+    } else {
+        (void)schi_park_alarm(&rt->seats[seat].parker, &rt->seats[seat].alarm, nap->wake);
+    }
+}
 
 /* May a spare worker go? Under idle.lock. */
 static bool schi_is_spare(schi_thread *th) {
@@ -5438,7 +6287,7 @@ static sch_task *schi_nap_begin(schi_thread *th, schi_nap *nap) {
         nap->deadline = schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns);
     }
     nap->wake = nap->deadline;
-    if (th->sleeper.seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline);
+    if (th->sleeper.seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline, nap->quiet);
     schi_unlock(&rt->idle.lock);
     return place;
 }
@@ -5476,11 +6325,28 @@ static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap, unsigned num
         schi_seat_taken(rt, me);
         nap->wake = nap->deadline = nap->until ? nap->until->deadline : UINT64_MAX; /* it stays */
         if (up && schi_idle_heir(d) != up) up = NULL;
-        if (me->seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline);
+        if (me->seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline, nap->quiet);
         return up;
     }
-    if (me->seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline);
+    if (me->seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline, nap->quiet);
     return NULL;
+}
+
+/* Who waited for what has come? As many as fit: they are best granted with a core. Returns how many
+ * events were used. */
+static unsigned schi_nap_collect(schi_thread *th, schi_nap *nap, schi_expired *due) {
+    sch_runtime *rt = th->rt;
+    uint64_t now = schi_clock(rt);
+    unsigned served = 0;
+    while (served < nap->num_events &&
+           schi_io_event(&rt->driver, &nap->events[served], due)) {
+        served++;
+    }
+    if (nap->core) return served;
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        schi_wheel_collect(&rt->cores[i]->wheel, now, due);
+    }
+    return served;
 }
 
 /* Sleep until we have a core. false: leave instead - all is over, or `until` is done, or a spare
@@ -5491,8 +6357,9 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
     schi_core *core = th->core;
     schi_expired due;
     schi_nap nap;
+    unsigned served = 0; /* of its events */
     sch_task *place;
-    memset(&nap, 0, sizeof nap);
+    memset(&nap, 0, offsetof(schi_nap, events));
     nap.until = until;
     nap.deadline = until ? until->deadline : UINT64_MAX;
     due.num = 0;
@@ -5508,16 +6375,11 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
     while (!nap.core && !nap.over) {
         schi_sleeper *up;
         schi_seat seat = th->sleeper.seat;
-        (void)schi_rest(th, nap.wake);
+        schi_rest(th, &nap);
         nap.core = (schi_core *)schi_slot_take(&th->slot); /* as a rule, and without the lock */
         nap.given = nap.core != NULL;
         if (nap.core && seat == SCHI_NO_SEAT) break;
-        if (!nap.core && seat == SCHI_WATCH) {
-            uint64_t now = schi_clock(rt);
-            for (unsigned i = 0; i < rt->num_cores; i++) {
-                schi_wheel_collect(&rt->cores[i]->wheel, now, &due);
-            }
-        }
+        if (seat == SCHI_WATCH) served = schi_nap_collect(th, &nap, &due);
         schi_lock(&d->lock);
         up = schi_nap_judge(th, &nap, due.num);
         if (up) schi_unpark_sleeper(rt, up); /* under the lock: it cannot leave meanwhile */
@@ -5525,16 +6387,20 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
         if (nap.core || nap.over) break;
         schi_grant_expired(th, &due); /* every core runs, or is about to be taken */
         due.num = 0;
+        schi_io_serve(th, nap.events + served, nap.num_events - served);
+        served = nap.num_events = 0;
         if (th->sleeper.seat != SCHI_NO_SEAT) schi_standby_look(th);
     }
     schi_hook_thread(th, rt->config.hooks.on_thread_unpark);
     if (nap.over) {
         schi_grant_expired(th, &due);
+        schi_io_serve(th, nap.events + served, nap.num_events - served);
         return false;
     }
     if (nap.given) nap.searching = th->sleeper.searching, th->rescue = th->sleeper.rescue;
     schi_core_taken(th, nap.core, nap.searching);
     schi_grant_expired(th, &due);
+    schi_io_serve(th, nap.events + served, nap.num_events - served);
     schi_standby_arm_if_clear(rt, schi_load_seq(&d->word));
     schi_heed_signal(th, rt); /* its wake and ours may have been one */
     return true;
@@ -6176,7 +7042,9 @@ static void schi_core_free(schi_core *core) {
 /* Free the first n seats. */
 static void schi_seats_drop(sch_runtime *rt, int n) {
     while (--n >= SCHI_WATCH) {
-        if (rt->config.workers > 1) schi_alarm_drop(&rt->seats[n].alarm);
+        if (rt->config.workers > 1 || (n == SCHI_WATCH && schi_load_seq(&rt->driver.on))) {
+            schi_alarm_drop(&rt->seats[n].alarm);
+        }
         schi_parker_drop(&rt->seats[n].parker);
     }
 }
@@ -6216,6 +7084,7 @@ static void schi_runtime_unmake(sch_runtime *rt, int stage) {
     case 7: schi_mutex_drop(&rt->pool.lock); /* fallthrough */
     case 6: schi_stack_pool_drop(&rt->stacks); /* fallthrough */
     case 5: schi_seats_drop(rt, SCHI_SEATS); /* fallthrough */
+    case 4: schi_driver_drop(&rt->driver, a); /* fallthrough */
     case 3: schi_inject_drop(&rt->inject); /* fallthrough */
     case 2: schi_idle_drop(&rt->idle); /* fallthrough */
     default: break;
@@ -6247,6 +7116,8 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     *stage = 2;
     if ((error = schi_inject_init(&rt->inject)) != 0) return error;
     *stage = 3;
+    if ((error = schi_mutex_init(&rt->driver.lock)) != 0) return error;
+    *stage = 4;
     if ((error = schi_seats_init(rt)) != 0) return error;
     *stage = 5;
     if ((error = schi_stack_pool_init(&rt->stacks, a, rt->config.stack_size)) != 0) return error;
@@ -6318,6 +7189,40 @@ static void schi_visitor_yield(schi_thread *th) {
     schi_core_taken(th, th->rt->cores[core], true);
     (void)schi_turn(th);
     schi_core_give_up(th);
+}
+
+/* Turns of a SCH_CURRENT_THREAD runtime's tasks, until the time or while there is work. Is there
+ * more? */
+static int schi_run_slice(schi_thread *th, uint64_t until) {
+    sch_runtime *rt = th->rt;
+    schi_core *core;
+    unsigned index;
+    uint64_t next;
+    bool more;
+    schi_lock(&rt->idle.lock);
+    index = schi_idle_acquire(&rt->idle, false);
+    schi_unlock(&rt->idle.lock);
+    if (index == SCHI_NO_CORE) return -EBUSY;
+    core = rt->cores[index];
+    schi_core_taken(th, core, false);
+    if (schi_load_seq(&rt->ring)) schi_store_seq(&rt->ring, 1u);
+    if (schi_load_seq(&rt->driver.on)) schi_io_poll_driver(th, &rt->seats[SCHI_WATCH].alarm);
+    schi_timers_serve(th);
+    do {
+        schi_core_settle(core);
+        core->ticks_left = 1; /* back after each task */
+        schi_core_settle(core);
+        more = schi_turn(th);
+    } while (more && schi_now_ns() < until);
+    more = !schi_core_is_empty(core) || core->next;
+    schi_core_give_up(th);
+    more = more || !schi_inject_is_empty(&rt->inject);
+    next = schi_timers_next(rt);
+    if (!more && SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER) {
+        if (next > schi_clock(rt)) schi_store_seq(&rt->paused_at, next); /* the clock jumps */
+        more = true;
+    }
+    return more;
 }
 
 /* Shut down -------------------------------------------------------------------------------------*/
@@ -6417,7 +7322,14 @@ static void schi_timer_arm(schi_thread *th, schi_timer *t, void *waiter, bool fo
     if (core == th->core) return;
     schi_lock(&rt->idle.lock);
     schi_watch_by(rt, schi_real_time(rt, next));
+    schi_clock_may_jump(rt);
     schi_unlock(&rt->idle.lock);
+    if (SCHI_UNLIKELY(schi_load_seq(&rt->ring) != 0)) schi_ring_loop(rt);
+}
+
+/* Does this waiter's time come by a wheel? A thread's by itself, unless its clock is paused. */
+static bool schi_waits_by_wheel(schi_thread *th, const schi_waiter *w) {
+    return w->task || (th && th->rt->config.paused_clock);
 }
 
 static sch_status schi_timer_poll(sch_op *op) {
@@ -6428,7 +7340,7 @@ static sch_status schi_timer_poll(sch_op *op) {
     schi_timer_of(op)->wheel = NULL;
     if (schi_now_of(th) >= timer->until) return SCH_READY;
     if (timer->until > SCH_FOREVER - ((uint64_t)2 << SCHI_TICK_SHIFT)) return SCH_PENDING;
-    if (w && !w->task) { /* a thread: it wakes by itself and asks again */
+    if (w && !schi_waits_by_wheel(th, w)) { /* a thread: it wakes by itself and asks again */
         if (timer->until < w->deadline) w->deadline = timer->until;
         return SCH_PENDING;
     }
@@ -6526,9 +7438,11 @@ static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_
     bool granted = false, over = deadline == 0;
     bool cancelled = schi_is_cancelled(a->th), shielded;
     schi_store_rlx(&a->w.claimed, 0u); /* rlx: nobody knows us */
-    a->w.deadline = deadline;
+    a->w.deadline = limit ? SCH_FOREVER : deadline;
     for (size_t i = 0; i < n; i++) {
-        if (!schi_op_begin(ops[i], &a->w, false)) continue;
+        bool done = schi_op_begin(ops[i], &a->w, false);
+        if (a->w.task) a->th = schi_self(); /* what it called may have moved the task */
+        if (!done) continue;
         schi_await_leave(a, false, ops, i);
         return 0;
     }
@@ -6557,11 +7471,224 @@ static int schi_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
     limit.until = deadline;
     do {
         error = schi_await_round(&a, ops, n, deadline,
-                                 a.w.task && deadline != SCH_FOREVER ? &limit.op : NULL);
+                                 schi_waits_by_wheel(a.th, &a.w) && deadline != SCH_FOREVER
+                                     ? &limit.op
+                                     : NULL);
     } while (!error && schi_ops_done(ops, n) == n); /* to be polled again */
     schi_await_drop(&a);
     if (error == -ECANCELED) error = schi_tell_cancelled(a.th, error);
     return error ? error : (int)schi_ops_done(ops, n);
+}
+
+/*==================================================================================================
+ * MARK: - [14.1] Operations on descriptors (private)
+ *   Try; if it would have to wait, until an event says that it is worth another try.
+ *   Uses [9] [13] [14].  Used by [18].  Tests: tests/unit/io.c, tests/unit/signals.c
+ *================================================================================================*/
+
+/* The first descriptor of a runtime: from now on the watch sleeps in the driver. */
+static SCHI_NOINLINE int schi_driver_start(sch_runtime *rt) {
+    schi_alarm *alarm = &rt->seats[SCHI_WATCH].alarm;
+    bool own = rt->config.workers == 1; /* with one core it had none */
+    int error = 0;
+    schi_lock(&rt->driver.lock); /* one starts it */
+    if (schi_load_seq(&rt->driver.on)) goto out;
+    error = schi_poller_init(&rt->driver.poller);
+    if (error) goto out;
+    if (own) error = schi_alarm_init(alarm);
+    if (!error) {
+        error = schi_poller_alarm(&rt->driver.poller, alarm);
+        if (error && own) schi_alarm_drop(alarm);
+    }
+    if (error) {
+        schi_poller_drop(&rt->driver.poller);
+        goto out;
+    }
+    schi_lock(&rt->idle.lock);
+    schi_store_seq(&rt->driver.on, 1u);
+    if (schi_idle_seated(&rt->idle, SCHI_WATCH)) { /* move over */
+        schi_unpark(&rt->seats[SCHI_WATCH].parker, alarm);
+    }
+    schi_unlock(&rt->idle.lock);
+out:
+    schi_unlock(&rt->driver.lock);
+    return error;
+}
+
+/* The runtime that a call names, or the caller's; 0 or a negative errno. */
+static int schi_io_runtime(sch_runtime **rt) {
+    schi_thread *th = schi_self();
+    if (!*rt) *rt = th ? th->rt : NULL;
+    if (!schi_is_runtime(*rt)) return -schi_runtime_error(*rt);
+    if ((*rt)->config.no_io) return -ENOTSUP;
+    return schi_load_seq(&(*rt)->driver.on) ? 0 : schi_driver_start(*rt);
+}
+
+/* Watch a descriptor that has been adopted. On error it stays the caller's. */
+static int schi_io_add(sch_io *out, sch_runtime *rt, int fd, int traits, pid_t pid) {
+    schi_io *io = schi_io_new(&rt->driver, rt, &rt->config.allocator);
+    int error = 0;
+    if (!io) return -ENOMEM;
+    io->fd = fd;
+    io->traits = traits;
+    io->pid = pid;
+    /* rlx: published with the handle and the token. Ready as far as we know: a call will tell. */
+    schi_store_rlx(&io->ready, SCHI_READABLE | SCHI_WRITABLE);
+    if (!(traits & SCHI_FD_FILE)) {
+        error = schi_poller_add(&rt->driver.poller, fd, schi_io_token(io));
+        if (error == -EPERM) io->traits |= SCHI_FD_FILE, error = 0;
+    }
+    if (error) {
+        schi_io_free(&rt->driver, io);
+        return error;
+    }
+    out->record = io;
+    out->generation = schi_load_rlx(&io->word) >> 32; /* rlx: fixed while open */
+    schi_count_shared(&rt->driver.opened, 1);
+    return 0;
+}
+
+/* A descriptor of our own making: closed if it cannot be watched. */
+static int schi_io_add_own(sch_io *out, sch_runtime *rt, int fd, int traits, pid_t pid) {
+    int error = schi_io_add(out, rt, fd, traits, pid);
+    if (error) close(fd);
+    return error;
+}
+
+typedef struct schi_file_call {
+    schi_io *io;
+    const sch_io_call *call;
+    int64_t result;
+} schi_file_call;
+
+static void schi_file_try(void *arg) {
+    schi_file_call *f = (schi_file_call *)arg;
+    f->result = schi_fd_try(f->io->fd, f->io->traits, 0, f->call);
+}
+
+/* What cannot be watched may block: off the core, as long as there is a thread for that. */
+static SCHI_NOINLINE int64_t schi_io_try_file(schi_io *io, const sch_io_call *c) {
+    schi_file_call f;
+    f.io = io;
+    f.call = c;
+    f.result = 0;
+    if (sch_block_in_place(schi_file_try, &f) == -EAGAIN) schi_file_try(&f);
+    return f.result;
+}
+
+/* Take a connection: its record comes first, so that none is taken in vain. */
+static int64_t schi_io_accepted(sch_runtime *rt, int fd, sch_io *out) {
+    int traits = schi_fd_adopt(fd);
+    if (traits < 0) {
+        close(fd);
+        return traits;
+    }
+    return schi_io_add_own(out, rt, fd, traits, 0);
+}
+
+/* Do it if that can be done at once; else -EAGAIN. Counted in. */
+static int64_t schi_io_step(schi_io *io, const sch_io_call *c) {
+    int64_t result;
+    if (SCHI_UNLIKELY(io->traits & SCHI_FD_FILE) && c->kind <= SCHI_CALL_WRITEV) {
+        return schi_io_try_file(io, c);
+    }
+    result = schi_io_try(io, c);
+    if (c->kind == SCHI_CALL_ACCEPT && result >= 0) {
+        result = schi_io_accepted(io->rt, (int)result, (sch_io *)c->buffer);
+    }
+    return result;
+}
+
+static sch_status schi_io_poll(sch_op *base) {
+    sch_io_op *op = (sch_io_op *)(void *)base;
+    schi_io *io = schi_io_enter(&op->io);
+    sch_status status = SCH_READY;
+    if (!io) {
+        base->result = op->call.waited ? -ECANCELED : -EBADF;
+        return SCH_READY;
+    }
+    do {
+        base->result = schi_io_step(io, &op->call);
+        if (base->result != -EAGAIN) break;
+        op->call.waited = true;
+        if (schi_io_link(io, op)) {
+            status = SCH_PENDING; /* it may be done and gone now, unless it is our own */
+            break;
+        }
+        base->result = -ECANCELED; /* closing; else something has come, and it is tried again */
+        /* rlx: set before link said no */
+    } while (!(schi_load_rlx(&io->word) & SCHI_IO_CLOSING));
+    schi_io_leave(&io->rt->driver, io);
+    return status;
+}
+
+static sch_op_revoked schi_io_cancel(sch_op *base) {
+    sch_io_op *op = (sch_io_op *)(void *)base;
+    schi_io *io = (schi_io *)op->io.record;
+    bool linked;
+    schi_spin_lock(&io->lock);
+    linked = op->call.linked;
+    if (linked) schi_io_unlink(io, op);
+    schi_spin_unlock(&io->lock);
+    return linked ? SCH_OP_REMOVED : SCH_OP_DONE;
+}
+
+static const sch_op_type schi_io_type = {schi_io_poll, schi_io_cancel};
+
+static sch_io_op schi_io_op(const sch_io *io, uint32_t kind, uint32_t want) {
+    sch_io_op op;
+    memset(&op, 0, sizeof op);
+    op.op.type = &schi_io_type;
+    if (io) op.io = *io;
+    op.call.kind = kind;
+    op.call.want = want;
+    return op;
+}
+
+static sch_io_op schi_io_data_op(const sch_io *io, uint32_t kind, const void *data, size_t len) {
+    bool writes = kind == SCHI_CALL_WRITE || kind == SCHI_CALL_WRITEV || kind == SCHI_CALL_SENDTO;
+    sch_io_op op = schi_io_op(io, kind, writes ? SCHI_WRITABLE : SCHI_READABLE);
+    op.call.buffer = (void *)(uintptr_t)data;
+    op.call.length = len;
+    return op;
+}
+
+/* Do it, waiting if need be. */
+static int64_t schi_io_do(sch_io_op *op) {
+    schi_io *io = schi_io_enter(&op->io);
+    int64_t result;
+    if (!io) return -EBADF;
+    result = schi_io_step(io, &op->call);
+    schi_io_leave(&io->rt->driver, io);
+    if (SCHI_UNLIKELY(result == -EAGAIN)) {
+        op->call.waited = true;
+        return sch_await(&op->op);
+    }
+    schi_use_budget(schi_self());
+    return result;
+}
+
+/* Nobody waits for it or uses it any more, once the last call has left. */
+static int schi_io_close(schi_io *io) {
+    sch_runtime *rt = io->rt;
+    schi_driver *d = &rt->driver;
+    schi_expired due;
+    bool all;
+    uint64_t word = schi_or_acqrel(&io->word, SCHI_IO_CLOSING); /* acqrel: D4 */
+    if (word & SCHI_IO_CLOSING) { /* another was quicker */
+        schi_io_leave(d, io);
+        return -EBADF;
+    }
+    if (!(io->traits & SCHI_FD_FILE)) schi_poller_remove(&d->poller, io->fd);
+    do {
+        due.num = 0;
+        schi_spin_lock(&io->lock);
+        all = schi_io_take(io, SCHI_IO_BITS, true, &due);
+        schi_spin_unlock(&io->lock);
+        schi_grant_expired(schi_self(), &due);
+    } while (!all);
+    schi_io_leave(d, io);
+    return 0;
 }
 
 /*==================================================================================================
@@ -6973,6 +8100,7 @@ SCH_API void sch_wake_signal(sch_task *task) {
     if (!schi_task_wake(task)) return;
     rt = schi_task_runtime(task);
     if (schi_load_rlx(&task->state) & SCHI_JOB) { /* rlx: fixed bit */
+        schi_sub_seq(&rt->pool.waiting, (uint64_t)1);
         schi_unpark(&task->thread->sleeper.parker, NULL);
         goto out;
     }
@@ -7194,6 +8322,248 @@ SCH_API int sch_block_in_place(sch_fn fn, void *arg) {
         return SCHI_LIKELY(schi_self() != NULL) ? 0 : -EOWNERDEAD; /* fn forked: the child */
     }
     return schi_block_in_place(th, fn, arg);
+}
+
+/* Descriptors -----------------------------------------------------------------------------------*/
+
+SCH_API int sch_io_open(sch_io *io, sch_runtime *rt, int fd) {
+    int error, traits;
+    if (!io) return -EINVAL;
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    traits = schi_fd_adopt(fd);
+    return traits < 0 ? traits : schi_io_add(io, rt, fd, traits, 0);
+}
+
+SCH_API int sch_io_close(sch_io *io) {
+    schi_io *record = io ? schi_io_enter(io) : NULL;
+    return record ? schi_io_close(record) : -EBADF;
+}
+
+SCH_API int sch_io_fd(const sch_io *io) {
+    schi_io *record = io ? schi_io_enter(io) : NULL;
+    int fd;
+    if (!record) return -EBADF;
+    fd = record->fd;
+    schi_io_leave(&record->rt->driver, record);
+    return fd;
+}
+
+SCH_API int sch_io_shutdown(sch_io *io, int how) {
+    schi_io *record = io ? schi_io_enter(io) : NULL;
+    int error;
+    if (!record) return -EBADF;
+    error = shutdown(record->fd, how) < 0 ? -errno : 0;
+    schi_io_leave(&record->rt->driver, record);
+    return error;
+}
+
+SCH_API sch_io_op sch_read_op(const sch_io *io, void *buf, size_t len) {
+    return schi_io_data_op(io, SCHI_CALL_READ, buf, len);
+}
+
+SCH_API sch_io_op sch_write_op(const sch_io *io, const void *buf, size_t len) {
+    return schi_io_data_op(io, SCHI_CALL_WRITE, buf, len);
+}
+
+SCH_API ssize_t sch_read(sch_io *io, void *buf, size_t len) {
+    sch_io_op op = sch_read_op(io, buf, len);
+    return (ssize_t)schi_io_do(&op);
+}
+
+SCH_API ssize_t sch_write(sch_io *io, const void *buf, size_t len) {
+    sch_io_op op = sch_write_op(io, buf, len);
+    return (ssize_t)schi_io_do(&op);
+}
+
+SCH_API ssize_t sch_readv(sch_io *io, const struct iovec *parts, int n) {
+    sch_io_op op = schi_io_data_op(io, SCHI_CALL_READV, parts, (size_t)n);
+    return n < 0 || !parts ? -EINVAL : (ssize_t)schi_io_do(&op);
+}
+
+SCH_API ssize_t sch_writev(sch_io *io, const struct iovec *parts, int n) {
+    sch_io_op op = schi_io_data_op(io, SCHI_CALL_WRITEV, parts, (size_t)n);
+    return n < 0 || !parts ? -EINVAL : (ssize_t)schi_io_do(&op);
+}
+
+SCH_API int sch_write_all(sch_io *io, const void *buf, size_t len, size_t *written) {
+    const char *next = (const char *)buf;
+    ssize_t n = 0;
+    while (len > 0 && (n = sch_write(io, next, len)) >= 0) {
+        next += n;
+        len -= (size_t)n;
+    }
+    if (written) *written = (size_t)(next - (const char *)buf);
+    return n < 0 ? (int)n : 0;
+}
+
+SCH_API sch_io_op sch_recvfrom_op(const sch_io *io, void *buf, size_t len, int flags,
+                                  struct sockaddr *from, socklen_t *from_len) {
+    sch_io_op op = schi_io_data_op(io, SCHI_CALL_RECVFROM, buf, len);
+    op.call.flags = (uint32_t)flags;
+    op.call.address = from;
+    op.call.address_len = from_len;
+    if (flags & MSG_OOB) op.call.want = SCHI_PRIORITY;
+    return op;
+}
+
+SCH_API sch_io_op sch_sendto_op(const sch_io *io, const void *buf, size_t len, int flags,
+                                const struct sockaddr *to, socklen_t to_len) {
+    sch_io_op op = schi_io_data_op(io, SCHI_CALL_SENDTO, buf, len);
+    op.call.flags = (uint32_t)flags;
+    op.call.address = (void *)(uintptr_t)to;
+    op.call.more = (uint32_t)to_len;
+    return op;
+}
+
+SCH_API ssize_t sch_recvfrom(sch_io *io, void *buf, size_t len, int flags, struct sockaddr *from,
+                             socklen_t *from_len) {
+    sch_io_op op = sch_recvfrom_op(io, buf, len, flags, from, from_len);
+    return (ssize_t)schi_io_do(&op);
+}
+
+SCH_API ssize_t sch_sendto(sch_io *io, const void *buf, size_t len, int flags,
+                           const struct sockaddr *to, socklen_t to_len) {
+    sch_io_op op = sch_sendto_op(io, buf, len, flags, to, to_len);
+    return (ssize_t)schi_io_do(&op);
+}
+
+SCH_API sch_io_op sch_accept_op(const sch_io *listener, sch_io *out) {
+    sch_io_op op = schi_io_op(listener, SCHI_CALL_ACCEPT, SCHI_READABLE);
+    op.call.buffer = out;
+    return op;
+}
+
+SCH_API int sch_accept(sch_io *listener, sch_io *out) {
+    sch_io_op op = sch_accept_op(listener, out);
+    int error = out ? (int)schi_io_do(&op) : -EINVAL;
+    if (error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM) {
+        (void)sch_sleep(10 * SCH_MILLISECOND);
+    }
+    return error;
+}
+
+SCH_API int sch_connect_start(sch_io *out, sch_runtime *rt, const struct sockaddr *addr,
+                              socklen_t len) {
+    int error, fd;
+    if (!out || !addr) return -EINVAL;
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    fd = schi_fd_connect(addr, len, &error);
+    return fd < 0 ? error : schi_io_add_own(out, rt, fd, SCHI_FD_SOCKET | SCHI_FD_STREAM, 0);
+}
+
+SCH_API sch_io_op sch_connect_op(const sch_io *io) {
+    return schi_io_op(io, SCHI_CALL_CONNECT, SCHI_WRITABLE);
+}
+
+SCH_API int sch_connect(sch_io *out, sch_runtime *rt, const struct sockaddr *addr, socklen_t len) {
+    uint64_t pause = SCH_MILLISECOND;
+    sch_io_op op;
+    int error;
+    while ((error = sch_connect_start(out, rt, addr, len)) == -EAGAIN) { /* UNIX: backlog full */
+        error = sch_sleep(pause);
+        if (error) return error;
+        if (pause < 100 * SCH_MILLISECOND) pause *= 2;
+    }
+    if (error) return error;
+    op = sch_connect_op(out);
+    error = (int)schi_io_do(&op);
+    if (error) (void)sch_io_close(out);
+    return error;
+}
+
+SCH_API sch_io_op sch_ready_op(const sch_io *io, unsigned bits) {
+    return schi_io_op(io, SCHI_CALL_READY, bits & 7u);
+}
+
+static int schi_io_await_ready(const sch_io *io, unsigned bits) {
+    sch_io_op op = sch_ready_op(io, bits);
+    return (int)schi_io_do(&op);
+}
+
+SCH_API int sch_readable(sch_io *io) { return schi_io_await_ready(io, SCH_IO_READABLE); }
+SCH_API int sch_writable(sch_io *io) { return schi_io_await_ready(io, SCH_IO_WRITABLE); }
+
+SCH_API int sch_priority(sch_io *io) {
+    return SCHI_HAS_PRIORITY ? schi_io_await_ready(io, SCH_IO_PRIORITY) : -ENOTSUP;
+}
+
+SCH_API int sch_signals_open(sch_io *io, sch_runtime *rt, const int *signals, size_t n) {
+    int error, fd;
+    if (!io || !signals || n == 0) return -EINVAL;
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    fd = schi_fd_signals(signals, n);
+    return fd < 0 ? fd : schi_io_add_own(io, rt, fd, 0, 0);
+}
+
+SCH_API sch_io_op sch_signal_op(const sch_io *io) {
+    return schi_io_op(io, SCHI_CALL_SIGNAL, SCHI_READABLE);
+}
+
+SCH_API int sch_signal_wait(sch_io *io) {
+    sch_io_op op = sch_signal_op(io);
+    return (int)schi_io_do(&op);
+}
+
+SCH_API int sch_child_open(sch_io *io, sch_runtime *rt, pid_t pid) {
+    int error, fd;
+    if (!io || pid <= 0) return -EINVAL;
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    fd = schi_fd_child(pid);
+    return fd < 0 ? fd : schi_io_add_own(io, rt, fd, 0, pid);
+}
+
+SCH_API sch_io_op sch_child_op(const sch_io *io, int *status) {
+    return schi_io_data_op(io, SCHI_CALL_CHILD, status, 0);
+}
+
+SCH_API int sch_child_wait(sch_io *io, int *status) {
+    sch_io_op op = sch_child_op(io, status);
+    return (int)schi_io_do(&op);
+}
+
+/* Embedding -------------------------------------------------------------------------------------*/
+
+static int schi_is_embeddable(const sch_runtime *rt) {
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    return rt->config.flavor == SCH_CURRENT_THREAD ? 0 : -EINVAL;
+}
+
+SCH_API int sch_run_some(sch_runtime *rt, uint64_t budget_ns) {
+    schi_thread *th = schi_self(), visitor;
+    uint64_t until = schi_saturating_add(schi_now_ns(), budget_ns);
+    int error = schi_is_embeddable(rt), more;
+    if (error) return error;
+    if (th && th->no_wait > 0) return -EPERM;
+    if (schi_is_inside(th, rt)) return -EDEADLK;
+    if (th && th->rt == rt) return schi_run_slice(th, until); /* within sch_block_on */
+    error = schi_visit_begin(&visitor, rt);
+    if (error) return error;
+    more = schi_run_slice(&visitor, until);
+    schi_visit_end(&visitor);
+    return more;
+}
+
+SCH_API int sch_poll_fd(sch_runtime *rt) {
+    int error = schi_is_embeddable(rt);
+    if (!error) error = schi_io_runtime(&rt);
+    if (error) return error;
+    if (!schi_load_seq(&rt->ring)) {
+        schi_store_seq(&rt->ring, 1u);
+        schi_ring_loop(rt); /* for what is queued already */
+    }
+    return rt->driver.poller.fd;
+}
+
+SCH_API uint64_t sch_next_deadline(sch_runtime *rt) {
+    uint64_t next;
+    if (schi_is_embeddable(rt) != 0) return SCH_FOREVER;
+    if (!schi_inject_is_empty(&rt->inject)) return 0;
+    next = schi_timers_next(rt);
+    return next != SCH_FOREVER && rt->config.paused_clock ? 0 : next;
 }
 
 /* Looking inside --------------------------------------------------------------------------------*/
