@@ -160,6 +160,10 @@
  *   [18]   Public functions (private)
  *================================================================================================*/
 
+#if defined(_WIN32) || defined(__wasi__)
+#error "sched.h needs POSIX: Linux, macOS or a BSD"
+#endif
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -502,8 +506,9 @@ SCH_API void sch_wake(sch_task *task);
 SCH_API void sch_wake_signal(sch_task *task);
 
 /* Make waits ordinary although the task was cancelled, for clean-up that has to wait. They nest.
- *   deadline SCH_FOREVER; a deadline needs the timers, which this version has not.
- * Returns  0; -EPERM outside of a task or in a poll task; -ENOTSUP deadline is not SCH_FOREVER.
+ *   deadline a time of sch_now(), or SCH_FOREVER: from then on waits are refused again, and one that
+ *            is under way ends with -ECANCELED. Of nested shields the latest counts.
+ * Returns  0; -EPERM outside of a task or in a poll task.
  */
 SCH_API int sch_shield_begin(uint64_t deadline);
 SCH_API void sch_shield_end(void);
@@ -1825,7 +1830,7 @@ static int schi_poller_init(schi_poller *p) {
 
 static void schi_poller_drop(schi_poller *p) { close(p->fd); }
 
-static int schi_poller_watch(schi_poller *p, int fd, int filter, int flags, uint64_t token) {
+static int schi_poller_watch(schi_poller *p, int fd, int filter, unsigned flags, uint64_t token) {
     struct kevent event;
     EV_SET(&event, (uintptr_t)fd, filter, (unsigned short)(EV_ADD | flags), 0, 0,
            (void *)(uintptr_t)token);
@@ -2067,6 +2072,17 @@ enum { /* sch_io_call.kind */
 #define SCHI_HAS_PRIORITY 0 /* kqueue tells of out-of-band data in ways of their own, if at all */
 #endif
 
+/* A pipe that was made with O_DIRECT keeps its writes apart. */
+#if defined(O_DIRECT)
+#define SCHI_PACKETS O_DIRECT
+#elif defined(__O_DIRECT)
+#define SCHI_PACKETS __O_DIRECT
+#elif SCHI_LINUX
+#define SCHI_PACKETS ~0 /* cannot be told */
+#else
+#define SCHI_PACKETS 0
+#endif
+
 enum { /* what a descriptor is */
     SCHI_FD_SOCKET = 1,
     SCHI_FD_STREAM = 2, /* less than asked for means that there is no more, or no room */
@@ -2076,14 +2092,21 @@ enum { /* what a descriptor is */
 /* Make it non-blocking. Its traits, or a negative errno. */
 static int schi_fd_adopt(int fd) {
     struct stat info;
+    struct sockaddr_storage address;
     socklen_t len = sizeof(int);
     int type = 0, flags = fcntl(fd, F_GETFL), traits = 0;
     if (flags < 0 || fstat(fd, &info) < 0) return -errno;
     if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
-    if (S_ISFIFO(info.st_mode)) traits = SCHI_FD_STREAM;
+    if (S_ISFIFO(info.st_mode) && !(flags & SCHI_PACKETS)) traits = SCHI_FD_STREAM;
     if (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) traits = SCHI_FD_FILE;
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0) {
-        traits = SCHI_FD_SOCKET | (type == SOCK_STREAM ? SCHI_FD_STREAM : 0);
+        traits = SCHI_FD_SOCKET;
+        len = sizeof address;
+        /* A UNIX stream is read up to a message that carries descriptors. */
+        if (type == SOCK_STREAM && getsockname(fd, (struct sockaddr *)(void *)&address, &len) == 0 &&
+            (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
+            traits |= SCHI_FD_STREAM;
+        }
 #ifdef SO_NOSIGPIPE
         type = 1;
         (void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &type, sizeof type);
@@ -2179,7 +2202,7 @@ static ssize_t schi_fd_write(int fd, int traits, const struct iovec *parts, int 
     if (n == 1) return send(fd, parts->iov_base, parts->iov_len, SCHI_MSG_NOSIGNAL);
     memset(&message, 0, sizeof message);
     message.msg_iov = (struct iovec *)(uintptr_t)parts;
-    message.msg_iovlen = (unsigned)n;
+    message.msg_iovlen = (__typeof__(message.msg_iovlen))n; /* its type differs */
     return sendmsg(fd, &message, SCHI_MSG_NOSIGNAL);
 }
 
@@ -2270,11 +2293,20 @@ static int schi_fd_signal(int fd) {
     uint32_t info[32]; /* struct signalfd_siginfo begins with the number */
     return read(fd, info, sizeof info) < 0 ? -1 : (int)info[0];
 #elif SCHI_KQUEUE
+    static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
     struct timespec none = {0, 0};
     struct kevent event;
     int n = kevent(fd, NULL, 0, &event, 1, &none);
+    schi_sigset it, pending;
     if (n == 0) errno = EAGAIN;
     if (n <= 0) return -1;
+    /* kqueue only counts: what is pending would be delivered when somebody unblocks it. */
+    schi_sigset_clear(&it);
+    (void)schi_sigset_add(&it, (int)event.ident);
+    (void)pthread_mutex_lock(&taking);
+    schi_signals_pending(&pending);
+    if (schi_sigset_has(&pending, (int)event.ident)) schi_signals_take(&it);
+    (void)pthread_mutex_unlock(&taking);
     return (int)event.ident;
 #else
     (void)fd, errno = ENOTSUP;
@@ -2289,11 +2321,14 @@ static int schi_fd_child(pid_t pid) {
     return fd < 0 ? -errno : fd;
 #elif SCHI_KQUEUE
     struct kevent event;
+    siginfo_t info;
     int fd = kqueue(), error;
     if (fd < 0) return -errno;
     EV_SET(&event, (uintptr_t)pid, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, NULL);
-    if (kevent(fd, &event, 1, NULL, 0, NULL) == 0 || errno == ESRCH) return fd; /* has ended */
+    if (kevent(fd, &event, 1, NULL, 0, NULL) == 0) return fd;
     error = errno;
+    /* It has ended, or is just about to, which is waited for here: the first try will reap it. */
+    if (error == ESRCH && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0) return fd;
     close(fd);
     return -error;
 #else
@@ -3368,6 +3403,19 @@ static int schi_task_cancel(sch_task *task, bool again) {
     return mine ? 1 : 0;
 }
 
+/* Its shield is over, and it is in a wait. 1: it was cancelled before: queue it; 0: a cancel may
+ * resume it from now on; -EAGAIN: it does not wait yet, or no more. */
+static int schi_task_unshield(sch_task *task) {
+    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    do {
+        if (old & SCHI_SCHEDULED) return -EAGAIN;
+        now = old | SCHI_WAIT_CANCEL;
+        if (old & SCHI_CANCELLED) now = (old & ~SCHI_WAIT_BITS) | SCHI_SCHEDULED | SCHI_BY_CANCEL;
+        /* acqrel: as in wake. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, now));
+    return (old & SCHI_CANCELLED) != 0;
+}
+
 /* The owner lets a waiting task go, after its context is saved. `wait` says what may resume it
  * besides a grant. false: something has happened already, it stays SCHEDULED and ours: queue it
  * again. */
@@ -3788,9 +3836,10 @@ static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
 #endif
 
 static void schi_ctx_exceptions(schi_ctx *from, schi_ctx *to) {
+    void *(*globals)(void) = schi_cxa_globals; /* Apple's is never NULL, and clang says so */
     void **words;
-    if (!schi_cxa_globals) return;
-    words = (void **)schi_cxa_globals();
+    if (!globals) return;
+    words = (void **)globals();
     from->exception_state[0] = words[0], from->exception_state[1] = words[1];
     words[0] = to->exception_state[0], words[1] = to->exception_state[1];
 }
@@ -3860,6 +3909,7 @@ static inline void schi_ctx_landed(schi_ctx *self, schi_ctx *before) {
 typedef struct schi_frame { /* what a context that may wait keeps apart from its task */
     unsigned in_blocking;  /* depth of sch_block_in_place */
     unsigned shields;      /* depth of sch_shield_begin */
+    uint64_t shield_until; /* of all of them */
     unsigned blocks_thread; /* the same where it only calls */
     bool poll_again;       /* sch_yield_now in a poll task */
 } schi_frame;
@@ -4159,13 +4209,15 @@ struct schi_wheel;
 
 struct schi_waiter;
 
+enum { SCHI_TIMER_WAITER, SCHI_TIMER_POLL_TASK, SCHI_TIMER_SHIELD };
+
 typedef struct schi_timer { /* in a sch_timer */
     struct schi_timer *next, *prev; /* under the wheel's lock */
     struct schi_wheel *wheel;       /* the waiter; where it was armed last */
     void *waiter;                   /* fixed while armed: whom to wake */
     uint64_t tick;                  /* under lock */
     uint32_t armed;                 /* under lock: linked */
-    uint32_t for_poll;              /* fixed while armed: waiter is a poll task */
+    uint32_t kind;                  /* fixed while armed: what waiter is */
 } schi_timer;
 
 typedef struct schi_wheel {
@@ -4226,15 +4278,19 @@ static void schi_wheel_publish(schi_wheel *w) {
     schi_store_seq(&w->next, tick == SCHI_TICK_NEVER ? SCH_FOREVER : tick << SCHI_TICK_SHIFT);
 }
 
+static void schi_wheel_insert_locked(schi_wheel *w, schi_timer *t, uint64_t tick) {
+    t->wheel = w;
+    t->tick = tick;
+    t->armed = 1;
+    schi_wheel_link(w, t);
+    w->num_timers++;
+}
+
 /* Arm a timer. deadline: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
 static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadline) {
     uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, next;
     schi_spin_lock(&w->lock);
-    t->wheel = w;
-    t->tick = (tick > w->elapsed ? tick : w->elapsed) + 1; /* W1 */
-    t->armed = 1;
-    schi_wheel_link(w, t);
-    w->num_timers++;
+    schi_wheel_insert_locked(w, t, (tick > w->elapsed ? tick : w->elapsed) + 1); /* W1 */
     next = schi_load_rlx(&w->next); /* rlx: under the lock */
     if (t->tick << SCHI_TICK_SHIFT < next) {
         schi_wheel_publish(w);
@@ -5038,8 +5094,9 @@ static SCHI_NOINLINE void schi_task_revoke_ops(sch_task *task) {
 typedef struct schi_expired {
     unsigned num;
     struct {
-        schi_waiter *waiter; /* NULL: a poll task, of which we hold a reference */
+        schi_waiter *waiter; /* NULL: a task */
         sch_task *task;
+        bool wake; /* a poll task, of which we hold a reference; else it is to be queued */
     } list[SCHI_EXPIRE_BATCH];
 } schi_expired;
 
@@ -5056,9 +5113,24 @@ static void schi_expire(schi_expired *out, void *waiter, bool for_poll) {
     if (for_poll) {
         schi_task_retain((sch_task *)waiter);
         out->list[out->num].waiter = NULL;
+        out->list[out->num].wake = true;
         out->list[out->num++].task = (sch_task *)waiter;
     } else if (schi_waiter_claim((schi_waiter *)waiter)) {
         out->list[out->num++].waiter = (schi_waiter *)waiter;
+    }
+}
+
+/* A task's shield ends while it waits. Under the wheel's lock: it takes that before it leaves the
+ * wait, and so it is this wait. */
+static void schi_shield_over(schi_wheel *w, schi_timer *t, uint64_t now, schi_expired *out) {
+    sch_task *task = (sch_task *)t->waiter;
+    int state = schi_task_unshield(task);
+    if (state > 0) {
+        out->list[out->num].waiter = NULL;
+        out->list[out->num].wake = false;
+        out->list[out->num++].task = task;
+    } else if (state < 0) { /* a moment too early */
+        schi_wheel_insert_locked(w, t, (now >> SCHI_TICK_SHIFT) + 1);
     }
 }
 
@@ -5067,7 +5139,11 @@ static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
     if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
     schi_spin_lock(&w->lock);
     while (out->num < SCHI_EXPIRE_BATCH && (t = schi_wheel_expire(w, now)) != NULL) {
-        schi_expire(out, t->waiter, t->for_poll != 0);
+        if (t->kind == SCHI_TIMER_SHIELD) {
+            schi_shield_over(w, t, now, out);
+            continue;
+        }
+        schi_expire(out, t->waiter, t->kind == SCHI_TIMER_POLL_TASK);
         /* rel: pairs with acq in get. */
         schi_store_rel(schi_op_state(schi_timer_op(t)), (uint32_t)SCHI_OP_DONE);
     }
@@ -5078,6 +5154,8 @@ static void schi_grant_expired(schi_thread *th, schi_expired *e) {
     for (unsigned i = 0; i < e->num; i++) {
         if (e->list[i].waiter) {
             schi_waiter_grant(th, e->list[i].waiter);
+        } else if (!e->list[i].wake) {
+            schi_schedule(th, e->list[i].task);
         } else {
             schi_wake(th, e->list[i].task);
             schi_task_release(th ? th->core : NULL, e->list[i].task);
@@ -5737,9 +5815,33 @@ static int schi_may_wait(schi_thread *th) {
     return 0;
 }
 
+/* Arm in a task: on its core's wheel, or without a core on any, which is then looked after. */
+static void schi_timer_arm(schi_thread *th, schi_timer *t, void *waiter, unsigned kind,
+                           uint64_t until) {
+    sch_runtime *rt = th->rt;
+    schi_core *core = th->core ? th->core : rt->cores[0];
+    uint64_t next;
+    t->waiter = waiter;
+    t->kind = kind;
+    next = schi_wheel_insert(&core->wheel, t, until);
+    if (core == th->core) return;
+    schi_lock(&rt->idle.lock);
+    schi_watch_by(rt, schi_real_time(rt, next));
+    schi_clock_may_jump(rt);
+    schi_unlock(&rt->idle.lock);
+    if (SCHI_UNLIKELY(schi_load_seq(&rt->ring) != 0)) schi_ring_loop(rt);
+}
+
+/* Do shields keep a cancellation off? */
+static bool schi_is_shielded(schi_thread *th) {
+    const schi_frame *f = schi_frame_of(th);
+    return SCHI_UNLIKELY(f->shields > 0) &&
+           (f->shield_until == SCH_FOREVER || schi_clock(th->rt) < f->shield_until);
+}
+
 /* Would a wait be refused because the task was cancelled? */
 static bool schi_is_cancelled(schi_thread *th) {
-    if (!schi_in_task(th) || schi_frame_of(th)->shields > 0) return false;
+    if (!schi_in_task(th) || schi_is_shielded(th)) return false;
     /* acq: pairs with cancel */
     return (schi_load_acq(&schi_current(th)->state) & SCHI_CANCELLED) != 0;
 }
@@ -5754,7 +5856,7 @@ enum { SCHI_BY_GRANT, SCHI_BY_WAKE, SCHI_BY_CANCELLATION };
 
 /* The running task waits for a grant, or a wake if `wait` has WAIT_WAKE, or a cancel if it has
  * WAIT_CANCEL. Says which it was; a grant or wake wins. */
-static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
+static int schi_wait_for(schi_thread **thp, SCHI_STATE wait) {
     schi_thread *th = *thp;
     sch_task *task = schi_current(th);
     SCHI_STATE kept = wait & SCHI_WAIT_WAKE ? SCHI_WOKEN : SCHI_GRANTED, state;
@@ -5777,6 +5879,23 @@ static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
         if (!(state & kept)) return SCHI_BY_CANCELLATION;
     }
     return wait & SCHI_WAIT_WAKE ? SCHI_BY_WAKE : SCHI_BY_GRANT;
+}
+
+/* The same; a cancel counts unless a shield is up, and as soon as its time is over. */
+static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
+    const schi_frame *f = schi_frame_of(*thp);
+    schi_timer timer;
+    int why;
+    if (SCHI_LIKELY(!(wait & SCHI_WAIT_CANCEL) || !schi_is_shielded(*thp))) {
+        return schi_wait_for(thp, wait);
+    }
+    wait &= ~SCHI_WAIT_CANCEL;
+    if (f->shield_until == SCH_FOREVER) return schi_wait_for(thp, wait);
+    timer.wheel = NULL;
+    schi_timer_arm(*thp, &timer, schi_current(*thp), SCHI_TIMER_SHIELD, f->shield_until);
+    why = schi_wait_for(thp, wait);
+    (void)schi_wheel_remove(&timer);
+    return why;
 }
 
 /* Go to the back of the queue. */
@@ -5804,7 +5923,6 @@ static inline void schi_use_budget(schi_thread *th) {
 /* Wait for a task's end, as a task. -EINTR: cancelled, the handle is still the caller's. */
 static int schi_join_as_task(schi_thread *th, sch_task *task) {
     schi_waiter w;
-    SCHI_STATE cancel = schi_frame_of(th)->shields > 0 ? 0 : SCHI_WAIT_CANCEL;
     memset(&w, 0, sizeof w);
     w.task = schi_current(th);
     schi_wr(&task->joiner, &w);
@@ -5813,7 +5931,7 @@ static int schi_join_as_task(schi_thread *th, sch_task *task) {
         return 0;
     }
     if (!schi_task_join_wait(task)) return 0;
-    if (schi_wait(&th, cancel) == SCHI_BY_CANCELLATION) {
+    if (schi_wait(&th, SCHI_WAIT_CANCEL) == SCHI_BY_CANCELLATION) {
         if (schi_task_join_cancel(task)) return schi_tell_cancelled(th, -EINTR);
         (void)schi_wait(&th, 0); /* BUSY: the grant is on its way, and touches w until then */
     }
@@ -6130,7 +6248,11 @@ static void schi_standby_look(schi_thread *th) {
     if (!(schi_and_seq(&d->word, ~SCHI_IDLE_ARMED) & SCHI_IDLE_ARMED)) goto out;
     schi_count_shared(&rt->looks_done, 1);
     for (unsigned i = 0; i < rt->num_cores; i++) {
-        late += schi_look_at_core(rt->cores[i], &rt->looks[i]);
+        schi_core *core = rt->cores[i];
+        if (rt->looks[i].polls == schi_counted(&core->m.polls)) { /* in one poll since then */
+            schi_watch_by(rt, schi_real_time(rt, schi_load_seq(&core->wheel.next)));
+        }
+        late += schi_look_at_core(core, &rt->looks[i]);
     }
     late += schi_look_at_injector(rt);
     /* Arm again while a core runs; see schi_core_return for one that is lent. */
@@ -7310,23 +7432,6 @@ static schi_timer *schi_timer_of(sch_op *op) {
     return (schi_timer *)(void *)&((sch_timer *)(void *)op)->armed;
 }
 
-/* Arm in a task: on its core's wheel, or without a core on any, which is then looked after. */
-static void schi_timer_arm(schi_thread *th, schi_timer *t, void *waiter, bool for_poll,
-                           uint64_t until) {
-    sch_runtime *rt = th->rt;
-    schi_core *core = th->core ? th->core : rt->cores[0];
-    uint64_t next;
-    t->waiter = waiter;
-    t->for_poll = for_poll;
-    next = schi_wheel_insert(&core->wheel, t, until);
-    if (core == th->core) return;
-    schi_lock(&rt->idle.lock);
-    schi_watch_by(rt, schi_real_time(rt, next));
-    schi_clock_may_jump(rt);
-    schi_unlock(&rt->idle.lock);
-    if (SCHI_UNLIKELY(schi_load_seq(&rt->ring) != 0)) schi_ring_loop(rt);
-}
-
 /* Does this waiter's time come by a wheel? A thread's by itself, unless its clock is paused. */
 static bool schi_waits_by_wheel(schi_thread *th, const schi_waiter *w) {
     return w->task || (th && th->rt->config.paused_clock);
@@ -7344,7 +7449,8 @@ static sch_status schi_timer_poll(sch_op *op) {
         if (timer->until < w->deadline) w->deadline = timer->until;
         return SCH_PENDING;
     }
-    schi_timer_arm(th, schi_timer_of(op), op->waiter, op->in_poll_task, timer->until);
+    schi_timer_arm(th, schi_timer_of(op), op->waiter,
+                   op->in_poll_task ? SCHI_TIMER_POLL_TASK : SCHI_TIMER_WAITER, timer->until);
     return SCH_PENDING;
 }
 
@@ -7436,7 +7542,7 @@ static size_t schi_ops_done(sch_op *const *ops, size_t n) {
 static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_t deadline,
                             sch_op *limit) {
     bool granted = false, over = deadline == 0;
-    bool cancelled = schi_is_cancelled(a->th), shielded;
+    bool cancelled = schi_is_cancelled(a->th);
     schi_store_rlx(&a->w.claimed, 0u); /* rlx: nobody knows us */
     a->w.deadline = limit ? SCH_FOREVER : deadline;
     for (size_t i = 0; i < n; i++) {
@@ -7448,8 +7554,7 @@ static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_
     }
     if (limit && !cancelled) over = schi_op_begin(limit, &a->w, false);
     if (!cancelled && !over) {
-        shielded = a->w.task && schi_frame_of(a->th)->shields > 0;
-        granted = schi_await_grant(a, !shielded, a->w.deadline);
+        granted = schi_await_grant(a, true, a->w.deadline);
         if (!granted && a->w.task) cancelled = true;
     }
     schi_await_leave(a, granted, ops, n);
@@ -8067,9 +8172,8 @@ SCH_API int sch_yield_now(void) {
 
 SCH_API int sch_suspend(void) {
     schi_thread *th = schi_self();
-    SCHI_STATE state, cancel;
+    SCHI_STATE state;
     if (!schi_in_task(th) || schi_may_wait(th) != 0) return -EPERM;
-    cancel = schi_frame_of(th)->shields > 0 ? 0 : SCHI_WAIT_CANCEL;
     /* acq: pairs with wake and cancel. One load: who sees a cancel sees a wake that came before. */
     state = schi_load_acq(&schi_current(th)->state);
     if (state & SCHI_WOKEN) {
@@ -8077,12 +8181,12 @@ SCH_API int sch_suspend(void) {
         schi_use_budget(th);
         return 0;
     }
-    if ((state & SCHI_CANCELLED) && cancel) {
+    if ((state & SCHI_CANCELLED) && !schi_is_shielded(th)) {
         (void)schi_tell_cancelled(th, 0);
         schi_use_budget(th);
         return -ECANCELED;
     }
-    if (schi_wait(&th, SCHI_WAIT_WAKE | cancel) == SCHI_BY_WAKE) return 0;
+    if (schi_wait(&th, SCHI_WAIT_WAKE | SCHI_WAIT_CANCEL) == SCHI_BY_WAKE) return 0;
     return schi_tell_cancelled(th, -ECANCELED);
 }
 
@@ -8113,6 +8217,7 @@ SCH_API void sch_wake_signal(sch_task *task) {
         /* cases 3, 4: who has a seat, or takes it next, does what needs the lock */
         schi_unpark(&rt->seats[i].parker, &rt->seats[i].alarm);
     }
+    if (schi_load_seq(&rt->ring) != 0) schi_ring_loop(rt);
     schi_guest_leave(rt);
 out:
     errno = saved;
@@ -8120,9 +8225,10 @@ out:
 
 SCH_API int sch_shield_begin(uint64_t deadline) {
     schi_thread *th = schi_self();
+    schi_frame *f;
     if (!schi_in_task(th) || schi_may_wait(th) != 0) return -EPERM;
-    if (deadline != SCH_FOREVER) return -ENOTSUP;
-    schi_frame_of(th)->shields++;
+    f = schi_frame_of(th);
+    if (f->shields++ == 0 || deadline > f->shield_until) f->shield_until = deadline;
     return 0;
 }
 

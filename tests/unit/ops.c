@@ -476,3 +476,97 @@ TEST(ops_timer_of_a_core_that_computes) {
     EXPECT(b.late < 2 * SCH_SECOND);
     sch_runtime_free(rt);
 }
+
+/* Shields with a time ---------------------------------------------------------------------------*/
+
+typedef struct ops_shield {
+    sch_runtime *rt;
+    sch_task *other; /* waits until it is cancelled */
+    SCHI_ATOMIC(unsigned) waits;
+} ops_shield;
+
+static void ops_wait_for_ever(void *arg) {
+    (void)arg;
+    EXPECT_EQ(sch_suspend(), -ECANCELED);
+}
+
+/* Each kind of wait is ordinary up to the time, and is refused, or ends, from then on. */
+static void ops_shielded_waits(void *arg) {
+    ops_shield *s = (ops_shield *)arg;
+    uint64_t until = sch_now() + 5 * SCH_MILLISECOND;
+    ops_hand h = ops_by_hand(false), r = ops_by_hand(true);
+    EXPECT_EQ(sch_cancel(sch_self()), 0);
+    EXPECT_EQ(sch_sleep(SCH_MILLISECOND), -ECANCELED);
+    EXPECT_EQ(sch_shield_begin(until), 0);
+    EXPECT(!sch_cancelled());
+    EXPECT_EQ(sch_sleep(SCH_MILLISECOND), 0);
+    EXPECT_EQ(sch_await(&r.op), 7);
+    EXPECT_EQ(sch_await(&h.op), -ECANCELED);
+    EXPECT(sch_now() >= until);
+    EXPECT_EQ(schi_load_seq(&h.cancelled), 1);
+    EXPECT(sch_cancelled());
+    EXPECT_EQ(sch_suspend(), -ECANCELED);
+    sch_shield_end();
+
+    until = sch_now() + 3 * SCH_MILLISECOND;
+    EXPECT_EQ(sch_shield_begin(until), 0);
+    EXPECT_EQ(sch_suspend(), -ECANCELED);
+    EXPECT(sch_now() >= until);
+    sch_shield_end();
+
+    until = sch_now() + 3 * SCH_MILLISECOND;
+    EXPECT_EQ(sch_shield_begin(until), 0);
+    EXPECT_EQ(sch_shield_begin(until - SCH_MILLISECOND), 0); /* the latest counts */
+    EXPECT_EQ(sch_join(s->other), -EINTR);
+    EXPECT(sch_now() >= until);
+    sch_shield_end();
+    EXPECT(sch_cancelled());
+    sch_shield_end();
+    EXPECT_EQ(sch_shield_begin(SCH_FOREVER), 0);
+    EXPECT_EQ(sch_cancel(s->other), 0);
+    EXPECT_EQ(sch_join(s->other), -ECANCELED); /* a result wins, and it is not refused */
+    sch_shield_end();
+}
+
+/* Cancelled when the shield of the wait that it is in is over already. */
+static void ops_outlives_shield(void *arg) {
+    ops_shield *s = (ops_shield *)arg;
+    uint64_t until = sch_now() + 2 * SCH_MILLISECOND;
+    EXPECT_EQ(sch_shield_begin(until), 0);
+    schi_store_seq(&s->waits, 1u);
+    EXPECT_EQ(sch_suspend(), -ECANCELED);
+    sch_shield_end();
+}
+
+static void ops_shields(bool paused, sch_flavor flavor) {
+    sch_config config;
+    ops_shield s;
+    sch_task *task;
+    memset(&config, 0, sizeof config);
+    config.flavor = flavor;
+    config.paused_clock = paused;
+    s.rt = sch_runtime_new(&config);
+    schi_store_seq(&s.waits, 0u);
+    if (!EXPECT(s.rt != NULL)) return;
+    for (int i = 0; i < 3; i++) {
+        s.other = sch_spawn(s.rt, ops_wait_for_ever, NULL);
+        EXPECT_EQ(sch_join(sch_spawn(s.rt, ops_shielded_waits, &s)), -ECANCELED);
+        s.other = sch_spawn(s.rt, ops_wait_for_ever, NULL);
+        EXPECT_EQ(sch_join(sch_spawn_blocking(s.rt, ops_shielded_waits, &s)), -ECANCELED);
+    }
+    if (flavor == SCH_MULTI_THREAD) {
+        task = sch_spawn(s.rt, ops_outlives_shield, &s);
+        while (!schi_load_seq(&s.waits)) sch_yield_now();
+        EXPECT_EQ(sch_sleep(10 * SCH_MILLISECOND), 0);
+        EXPECT_EQ(sch_cancel(task), 0);
+        EXPECT_EQ(sch_join(task), -ECANCELED);
+    }
+    sch_runtime_free(s.rt);
+}
+
+TEST(ops_shields_with_a_time) {
+    ops_shields(false, SCH_MULTI_THREAD);
+    ops_shields(true, SCH_MULTI_THREAD);
+    ops_shields(false, SCH_CURRENT_THREAD);
+    ops_shields(true, SCH_CURRENT_THREAD);
+}
