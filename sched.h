@@ -700,8 +700,9 @@ SCH_API SCH_NODISCARD sch_task *sch_spawn_blocking_with(sch_runtime *rt, const s
  *   sch_block_in_place(), so that other tasks go on.
  *================================================================================================*/
 
-/* Names a descriptor that was given to the runtime. Copies name the same one; after its close they
- * name nothing (-EBADF). {0} names nothing. Not to be used after the runtime has been freed. */
+/* Names a descriptor that was given to the runtime. Copies name the same one, in any thread; after
+ * its close (by whichever copy) they name nothing (-EBADF). {0} names nothing. Not to be used after
+ * the runtime has been freed. */
 typedef struct sch_io {
     void *record;        /* private */
     uint64_t generation; /* private */
@@ -735,14 +736,23 @@ SCH_API ssize_t sch_write(sch_io *io, const void *buf, size_t len);
 SCH_API ssize_t sch_readv(sch_io *io, const struct iovec *parts, int n);
 SCH_API ssize_t sch_writev(sch_io *io, const struct iovec *parts, int n);
 
-/* Write all of it. Returns 0 or a negative errno; *written (unless NULL) says how much it was. */
+/* Write all of it; the second not longer than up to a time: -ETIMEDOUT. Returns 0 or a negative
+ * errno; *written (unless NULL) says how much it was. */
 SCH_API int sch_write_all(sch_io *io, const void *buf, size_t len, size_t *written);
+SCH_API int sch_write_all_until(sch_io *io, const void *buf, size_t len, uint64_t deadline,
+                                size_t *written);
 
 /* As recvfrom(2) and sendto(2); from, from_len and to may be NULL. */
 SCH_API ssize_t sch_recvfrom(sch_io *io, void *buf, size_t len, int flags, struct sockaddr *from,
                              socklen_t *from_len);
 SCH_API ssize_t sch_sendto(sch_io *io, const void *buf, size_t len, int flags,
                            const struct sockaddr *to, socklen_t to_len);
+
+/* A stream socket that is bound to an address and listens, TCP (SO_REUSEADDR) or UNIX; port 0: any,
+ * see sch_io_fd() and getsockname(). backlog 0: as many as the system allows.
+ * Returns  0; -EADDRINUSE and so on; the errors of sch_io_open(). Unless it is 0 nothing is open. */
+SCH_API int sch_listen(sch_io *out, sch_runtime *rt, const struct sockaddr *addr, socklen_t len,
+                       int backlog);
 
 /* Take the next connection of a listening socket; it belongs to the listener's runtime and is
  * closed on exec.
@@ -769,8 +779,8 @@ SCH_API int sch_writable(sch_io *io);
 SCH_API int sch_priority(sch_io *io); /* kqueue: -ENOTSUP */
 
 /* Signals as input: each read of one takes a signal that has come.
- *   open     blocks the signals in the calling thread: call it in main, before any other thread is
- *            made, so that none of them has the signal delivered the usual way.
+ *   open     blocks the signals in the calling thread. A runtime's threads have them blocked; call
+ *            it in main before there are others, or they have the signal delivered the usual way.
  *   wait     returns the number of the next signal, or a negative errno. */
 SCH_API int sch_signals_open(sch_io *io, sch_runtime *rt, const int *signals, size_t n);
 SCH_API int sch_signal_wait(sch_io *io);
@@ -2072,17 +2082,6 @@ enum { /* sch_io_call.kind */
 #define SCHI_HAS_PRIORITY 0 /* kqueue tells of out-of-band data in ways of their own, if at all */
 #endif
 
-/* A pipe that was made with O_DIRECT keeps its writes apart. */
-#if defined(O_DIRECT)
-#define SCHI_PACKETS O_DIRECT
-#elif defined(__O_DIRECT)
-#define SCHI_PACKETS __O_DIRECT
-#elif SCHI_LINUX
-#define SCHI_PACKETS ~0 /* cannot be told */
-#else
-#define SCHI_PACKETS 0
-#endif
-
 enum { /* what a descriptor is */
     SCHI_FD_SOCKET = 1,
     SCHI_FD_STREAM = 2, /* less than asked for means that there is no more, or no room */
@@ -2097,12 +2096,12 @@ static int schi_fd_adopt(int fd) {
     int type = 0, flags = fcntl(fd, F_GETFL), traits = 0;
     if (flags < 0 || fstat(fd, &info) < 0) return -errno;
     if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
-    if (S_ISFIFO(info.st_mode) && !(flags & SCHI_PACKETS)) traits = SCHI_FD_STREAM;
     if (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) traits = SCHI_FD_FILE;
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0) {
         traits = SCHI_FD_SOCKET;
         len = sizeof address;
-        /* A UNIX stream is read up to a message that carries descriptors. */
+        /* Not UNIX streams, which are read up to a message that carries descriptors, nor pipes: that
+         * one was made with O_DIRECT, and has packets, does not show at its reading end. */
         if (type == SOCK_STREAM && getsockname(fd, (struct sockaddr *)(void *)&address, &len) == 0 &&
             (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
             traits |= SCHI_FD_STREAM;
@@ -2206,6 +2205,29 @@ static ssize_t schi_fd_write(int fd, int traits, const struct iovec *parts, int 
     return sendmsg(fd, &message, SCHI_MSG_NOSIGNAL);
 }
 
+static int schi_fd_socket(int family) {
+#ifdef SOCK_CLOEXEC
+    return socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+#else
+    int fd = socket(family, SOCK_STREAM, 0);
+    if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+#endif
+}
+
+/* A listening socket, or a negative errno. */
+static int schi_fd_listen(const struct sockaddr *addr, socklen_t len, int backlog) {
+    int fd = schi_fd_socket(addr->sa_family), one = 1, error;
+    if (fd < 0) return -errno;
+    if (addr->sa_family != AF_UNIX) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    }
+    if (bind(fd, addr, len) == 0 && listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0) return fd;
+    error = errno;
+    close(fd);
+    return -error;
+}
+
 static int schi_fd_accept(int fd) {
 #if SCHI_LINUX && defined(SYS_accept4)
     return (int)SCHI_SYS(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -2224,13 +2246,7 @@ static bool schi_fd_accept_again(int error) {
 
 /* A new stream socket that connects; -1: *error says why not. */
 static int schi_fd_connect(const struct sockaddr *addr, socklen_t len, int *error) {
-    int fd, traits, done;
-#ifdef SOCK_CLOEXEC
-    fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-#else
-    fd = socket(addr->sa_family, SOCK_STREAM, 0);
-    if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-#endif
+    int fd = schi_fd_socket(addr->sa_family), traits, done;
     *error = fd < 0 ? -errno : 0;
     if (fd < 0) return -1;
     traits = schi_fd_adopt(fd);
@@ -7759,7 +7775,7 @@ static sch_io_op schi_io_data_op(const sch_io *io, uint32_t kind, const void *da
 }
 
 /* Do it, waiting if need be. */
-static int64_t schi_io_do(sch_io_op *op) {
+static int64_t schi_io_do_until(sch_io_op *op, uint64_t deadline) {
     schi_io *io = schi_io_enter(&op->io);
     int64_t result;
     if (!io) return -EBADF;
@@ -7767,11 +7783,13 @@ static int64_t schi_io_do(sch_io_op *op) {
     schi_io_leave(&io->rt->driver, io);
     if (SCHI_UNLIKELY(result == -EAGAIN)) {
         op->call.waited = true;
-        return sch_await(&op->op);
+        return sch_await_until(&op->op, deadline);
     }
     schi_use_budget(schi_self());
     return result;
 }
+
+static int64_t schi_io_do(sch_io_op *op) { return schi_io_do_until(op, SCH_FOREVER); }
 
 /* Nobody waits for it or uses it any more, once the last call has left. */
 static int schi_io_close(schi_io *io) {
@@ -8492,15 +8510,23 @@ SCH_API ssize_t sch_writev(sch_io *io, const struct iovec *parts, int n) {
     return n < 0 || !parts ? -EINVAL : (ssize_t)schi_io_do(&op);
 }
 
-SCH_API int sch_write_all(sch_io *io, const void *buf, size_t len, size_t *written) {
+SCH_API int sch_write_all_until(sch_io *io, const void *buf, size_t len, uint64_t deadline,
+                                size_t *written) {
     const char *next = (const char *)buf;
-    ssize_t n = 0;
-    while (len > 0 && (n = sch_write(io, next, len)) >= 0) {
+    int64_t n = 0;
+    while (len > 0) {
+        sch_io_op op = sch_write_op(io, next, len);
+        n = schi_io_do_until(&op, deadline);
+        if (n < 0) break;
         next += n;
         len -= (size_t)n;
     }
     if (written) *written = (size_t)(next - (const char *)buf);
     return n < 0 ? (int)n : 0;
+}
+
+SCH_API int sch_write_all(sch_io *io, const void *buf, size_t len, size_t *written) {
+    return sch_write_all_until(io, buf, len, SCH_FOREVER, written);
 }
 
 SCH_API sch_io_op sch_recvfrom_op(const sch_io *io, void *buf, size_t len, int flags,
@@ -8532,6 +8558,18 @@ SCH_API ssize_t sch_sendto(sch_io *io, const void *buf, size_t len, int flags,
                            const struct sockaddr *to, socklen_t to_len) {
     sch_io_op op = sch_sendto_op(io, buf, len, flags, to, to_len);
     return (ssize_t)schi_io_do(&op);
+}
+
+SCH_API int sch_listen(sch_io *out, sch_runtime *rt, const struct sockaddr *addr, socklen_t len,
+                       int backlog) {
+    int error, fd, traits;
+    if (!out || !addr) return -EINVAL;
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    fd = schi_fd_listen(addr, len, backlog);
+    if (fd < 0) return fd;
+    traits = schi_fd_adopt(fd);
+    return schi_io_add_own(out, rt, fd, traits < 0 ? SCHI_FD_SOCKET : traits, 0);
 }
 
 SCH_API sch_io_op sch_accept_op(const sch_io *listener, sch_io *out) {
