@@ -895,6 +895,10 @@ typedef struct sch_metrics_snapshot {
     uint64_t standby_rescue_count;    /* times it found something late and woke a thread */
     uint64_t stack_count;             /* task stacks of the common size that exist */
     uint64_t stack_free_count;        /* of these, in the common pool */
+    uint64_t timer_count;             /* armed now */
+    uint64_t io_opened_count;         /* descriptors given to the runtime */
+    uint64_t io_closed_count;
+    uint64_t io_event_count;          /* what the driver was told of them */
     sch_worker_metrics_snapshot total; /* sum of all cores; thread and mean_poll_ns are 0 */
 } sch_metrics_snapshot;
 
@@ -4330,6 +4334,14 @@ static bool schi_wheel_remove(schi_timer *t) {
     }
     schi_spin_unlock(&w->lock);
     return armed;
+}
+
+static uint64_t schi_wheel_len(schi_wheel *w) {
+    uint64_t n;
+    schi_spin_lock(&w->lock);
+    n = w->num_timers;
+    schi_spin_unlock(&w->lock);
+    return n;
 }
 
 /* Bring the timers of the next slot down to where they belong. Under the lock. */
@@ -8820,11 +8832,15 @@ SCH_API int sch_metrics(const sch_runtime *rt, sch_metrics_snapshot *out) {
     out->standby_rescue_count = schi_counted(&r->rescues);
     out->stack_count = schi_counted(&r->stacks.num_stacks);
     out->stack_free_count = schi_counted(&r->stacks.num_free);
+    out->io_opened_count = schi_counted(&r->driver.opened);
+    out->io_closed_count = schi_counted(&r->driver.closed);
+    out->io_event_count = schi_counted(&r->driver.events);
     out->cancelled_tasks_count = schi_counted(&r->shared_cancelled);
     for (unsigned i = 0; i < r->num_cores; i++) {
         sch_worker_metrics_snapshot w;
         (void)sch_worker_metrics(rt, i, &w);
         schi_metrics_add(&out->total, &w);
+        out->timer_count += schi_wheel_len(&r->cores[i]->wheel);
         out->cancelled_tasks_count += schi_counted(&r->cores[i]->m.cancelled);
     }
     out->spawned_tasks_count = out->total.spawned_count + schi_counted(&r->shared_spawned);
