@@ -220,7 +220,8 @@ typedef void (*sch_fn)(void *arg);
 
 /* A sentence about a result of this library.
  *   error    0 or a negative errno as returned here; a positive errno is taken as well.
- * Returns  a constant string that says what it means here; never NULL.
+ * Returns  a constant string that says what it means here, or what the common errors of sockets and
+ *          files mean; never NULL.
  */
 SCH_API const char *sch_strerror(int error);
 
@@ -506,8 +507,8 @@ SCH_API void sch_wake(sch_task *task);
 SCH_API void sch_wake_signal(sch_task *task);
 
 /* Make waits ordinary although the task was cancelled, for clean-up that has to wait. They nest.
- *   deadline a time of sch_now(), or SCH_FOREVER: from then on waits are refused again, and one that
- *            is under way ends with -ECANCELED. Of nested shields the latest counts.
+ *   deadline a time of sch_now(), or SCH_FOREVER: from then on waits are refused again, and one
+ *            that is under way ends with -ECANCELED. Of nested shields the latest counts.
  * Returns  0; -EPERM outside of a task or in a poll task.
  */
 SCH_API int sch_shield_begin(uint64_t deadline);
@@ -750,7 +751,7 @@ SCH_API ssize_t sch_sendto(sch_io *io, const void *buf, size_t len, int flags,
 
 /* A stream socket that is bound to an address and listens, TCP (SO_REUSEADDR) or UNIX; port 0: any,
  * see sch_io_fd() and getsockname(). backlog 0: as many as the system allows.
- * Returns  0; -EADDRINUSE and so on; the errors of sch_io_open(). Unless it is 0 nothing is open. */
+ * Returns  0; -EADDRINUSE and so on; the errors of sch_io_open(), and then nothing is open. */
 SCH_API int sch_listen(sch_io *out, sch_runtime *rt, const struct sockaddr *addr, socklen_t len,
                        int backlog);
 
@@ -1722,7 +1723,7 @@ static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
 }
 #endif
 
-/* Poller: which descriptors are ready. -------------------------------------------------------------
+/* Poller: which descriptors are ready. ------------------------------------------------------------
  *   schi_poller_init(p)      0; -ENOTSUP: the system has none; its own errors
  *   schi_poller_add(p,f,t)   tell of each change of descriptor f (edge) under the token t. 0;
  *                            -EPERM: always ready; -EEXIST, -EBADF, the system's own
@@ -2089,7 +2090,9 @@ enum { /* sch_io_call.kind */
 enum { /* what a descriptor is */
     SCHI_FD_SOCKET = 1,
     SCHI_FD_STREAM = 2, /* less than asked for means that there is no more, or no room */
-    SCHI_FD_FILE = 4    /* cannot be watched: always ready, and may block */
+    SCHI_FD_FILE = 4,   /* cannot be watched: always ready, and may block */
+    SCHI_FD_SIGNALS = 8,
+    SCHI_FD_CHILD = 16
 };
 
 /* Make it non-blocking. Its traits, or a negative errno. */
@@ -2104,9 +2107,10 @@ static int schi_fd_adopt(int fd) {
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0) {
         traits = SCHI_FD_SOCKET;
         len = sizeof address;
-        /* Not UNIX streams, which are read up to a message that carries descriptors, nor pipes: that
-         * one was made with O_DIRECT, and has packets, does not show at its reading end. */
-        if (type == SOCK_STREAM && getsockname(fd, (struct sockaddr *)(void *)&address, &len) == 0 &&
+        /* Not UNIX streams, which are read up to a message that carries descriptors, nor pipes:
+         * that one was made with O_DIRECT, and has packets, does not show at its reading end. */
+        if (type == SOCK_STREAM &&
+            getsockname(fd, (struct sockaddr *)(void *)&address, &len) == 0 &&
             (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
             traits |= SCHI_FD_STREAM;
         }
@@ -4549,6 +4553,8 @@ static bool schi_io_link(schi_io *io, sch_io_op *op) {
 static int64_t schi_io_try(schi_io *io, const sch_io_call *c) {
     uint32_t seen = schi_load_acq(&io->ready); /* acq: before the system call (D2) */
     int64_t result;
+    if (c->kind == SCHI_CALL_SIGNAL && !(io->traits & SCHI_FD_SIGNALS)) return -EINVAL;
+    if (c->kind == SCHI_CALL_CHILD && !(io->traits & SCHI_FD_CHILD)) return -EINVAL;
     if (!(seen & c->want)) return -EAGAIN;
     result = schi_fd_try(io->fd, io->traits, io->pid, c);
     if (result == -EAGAIN) {
@@ -5218,7 +5224,10 @@ static bool schi_io_take(schi_io *io, uint32_t bits, bool closed, schi_expired *
         if (!(op->call.want & bits)) continue;
         if (out->num == SCHI_EXPIRE_BATCH) return false;
         schi_io_unlink(io, op);
-        if (closed) op->op.result = -ECANCELED;
+        if (closed) {
+            op->op.result = -ECANCELED;
+            op->call.waited = false;
+        }
         schi_expire(out, op->op.waiter, op->op.in_poll_task);
         /* rel: pairs with acq in get. */
         schi_store_rel(schi_op_state(&op->op), (uint32_t)(closed ? SCHI_OP_DONE : SCHI_OP_RETRY));
@@ -6361,26 +6370,6 @@ static bool schi_pool_is_idle(schi_pool *p) {
     return idle;
 }
 
-/* How long the watch may sleep: until the first timer, or the look that is its own to do. With a
- * paused clock, the first timer's time comes when nothing runs. Under idle.lock. */
-static uint64_t schi_watch_prepare(sch_runtime *rt, uint64_t deadline, bool quiet) {
-    schi_idle *d = &rt->idle;
-    uint64_t next = schi_timers_next(rt);
-    uint32_t word = schi_load_seq(&d->word);
-    if (SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER &&
-        schi_idle_running(word) == 0 && !schi_work_visible(rt) && schi_pool_is_idle(&rt->pool)) {
-        if (!quiet && schi_load_seq(&rt->driver.on)) return 0; /* ask the driver before that */
-        if (next > schi_load_seq(&rt->paused_at)) schi_store_seq(&rt->paused_at, next);
-        return 0;
-    }
-    next = schi_real_time(rt, next);
-    if (next < deadline) deadline = next;
-    if ((word & SCHI_IDLE_ARMED) && !schi_idle_seated(d, SCHI_STANDBY) && rt->look_at < deadline) {
-        deadline = rt->look_at;
-    }
-    return rt->watch_until = deadline;
-}
-
 /* What is slept through: how long, and what came of it. */
 typedef struct schi_nap {
     schi_waiter *until;  /* of a visitor; NULL: none */
@@ -6394,6 +6383,27 @@ typedef struct schi_nap {
     unsigned num_events;
     schi_ready events[SCHI_POLL_BATCH];
 } schi_nap;
+
+/* How long the watch may sleep: until the first timer, or the look that is its own to do. With a
+ * paused clock, the first timer's time comes when nothing runs. Under idle.lock. */
+static void schi_watch_prepare(sch_runtime *rt, schi_nap *nap) {
+    schi_idle *d = &rt->idle;
+    uint64_t next = schi_timers_next(rt);
+    uint32_t word = schi_load_seq(&d->word);
+    nap->wake = 0;
+    if (SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER &&
+        schi_idle_running(word) == 0 && !schi_work_visible(rt) && schi_pool_is_idle(&rt->pool)) {
+        if (!nap->quiet && schi_load_seq(&rt->driver.on)) return; /* ask the driver before that */
+        if (next > schi_load_seq(&rt->paused_at)) schi_store_seq(&rt->paused_at, next);
+        return;
+    }
+    next = schi_real_time(rt, next);
+    nap->wake = next < nap->deadline ? next : nap->deadline;
+    if ((word & SCHI_IDLE_ARMED) && !schi_idle_seated(d, SCHI_STANDBY) && rt->look_at < nap->wake) {
+        nap->wake = rt->look_at;
+    }
+    rt->watch_until = nap->wake;
+}
 
 /* Until woken, rung or the deadline; with the watch in the driver, if there is one. */
 static void schi_rest(schi_thread *th, schi_nap *nap) {
@@ -6437,7 +6447,7 @@ static sch_task *schi_nap_begin(schi_thread *th, schi_nap *nap) {
         nap->deadline = schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns);
     }
     nap->wake = nap->deadline;
-    if (th->sleeper.seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline, nap->quiet);
+    if (th->sleeper.seat == SCHI_WATCH) schi_watch_prepare(rt, nap);
     schi_unlock(&rt->idle.lock);
     return place;
 }
@@ -6475,10 +6485,10 @@ static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap, unsigned num
         schi_seat_taken(rt, me);
         nap->wake = nap->deadline = nap->until ? nap->until->deadline : UINT64_MAX; /* it stays */
         if (up && schi_idle_heir(d) != up) up = NULL;
-        if (me->seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline, nap->quiet);
+        if (me->seat == SCHI_WATCH) schi_watch_prepare(rt, nap);
         return up;
     }
-    if (me->seat == SCHI_WATCH) nap->wake = schi_watch_prepare(rt, nap->deadline, nap->quiet);
+    if (me->seat == SCHI_WATCH) schi_watch_prepare(rt, nap);
     return NULL;
 }
 
@@ -7738,6 +7748,7 @@ static sch_status schi_io_poll(sch_op *base) {
     sch_status status = SCH_READY;
     if (!io) {
         base->result = op->call.waited ? -ECANCELED : -EBADF;
+        op->call.waited = false;
         return SCH_READY;
     }
     do {
@@ -7751,6 +7762,7 @@ static sch_status schi_io_poll(sch_op *base) {
         base->result = -ECANCELED; /* closing; else something has come, and it is tried again */
         /* rlx: set before link said no */
     } while (!(schi_load_rlx(&io->word) & SCHI_IO_CLOSING));
+    if (status == SCH_READY) op->call.waited = false;
     schi_io_leave(&io->rt->driver, io);
     return status;
 }
@@ -7761,7 +7773,10 @@ static sch_op_revoked schi_io_cancel(sch_op *base) {
     bool linked;
     schi_spin_lock(&io->lock);
     linked = op->call.linked;
-    if (linked) schi_io_unlink(io, op);
+    if (linked) {
+        schi_io_unlink(io, op);
+        op->call.waited = false;
+    }
     schi_spin_unlock(&io->lock);
     return linked ? SCH_OP_REMOVED : SCH_OP_DONE;
 }
@@ -7835,6 +7850,41 @@ static int schi_io_close(schi_io *io) {
 extern "C" {
 #endif
 
+/* The system's errors that descriptors bring; strerror() is not for several threads. */
+static const char *schi_strerror(int error) {
+    switch (error) {
+    case ENOENT: return "no such file or address";
+    case EIO: return "input or output error";
+    case EBADF: return "the descriptor is closed, or none";
+    case EACCES: return "permission denied";
+    case EEXIST: return "it exists or was given already";
+    case ECHILD: return "not a child of this process, or reaped already";
+    case ENOTDIR: return "not a folder";
+    case EISDIR: return "a folder";
+    case ENOSPC: return "no space left, or fs.epoll.max_user_watches is reached";
+    case EPIPE: return "the other side has closed";
+    case EFAULT: return "bad address in memory";
+    case ENOSYS: return "this kernel does not have it";
+    case ENOTSOCK: return "not a socket";
+    case EDESTADDRREQ: return "it needs a destination";
+    case EMSGSIZE: return "the message is too long";
+    case EPROTONOSUPPORT: return "the protocol is not supported";
+    case EAFNOSUPPORT: return "the address family is not supported";
+    case EADDRINUSE: return "the address is in use";
+    case EADDRNOTAVAIL: return "not an address of this machine";
+    case ENETUNREACH: return "the network cannot be reached";
+    case EHOSTUNREACH: return "the host cannot be reached";
+    case ECONNABORTED: return "the connection was aborted";
+    case ECONNRESET: return "the other side has reset the connection";
+    case ENOBUFS: return "no memory for buffers";
+    case EISCONN: return "connected already";
+    case ENOTCONN: return "not connected";
+    case ECONNREFUSED: return "nobody listens there";
+    case EOPNOTSUPP: return "not possible on this kind of socket";
+    default: return "an error of the system; see errno(3)";
+    }
+}
+
 SCH_API const char *sch_strerror(int error) {
     if (error < -INT_MAX) return "unknown error";
     switch (error < 0 ? -error : error) {
@@ -7855,7 +7905,7 @@ SCH_API const char *sch_strerror(int error) {
     case EOWNERDEAD: return "made by the process that forked this one; make a new runtime here";
     case EINPROGRESS: return "begun; call again from outside of the runtime to wait for the end";
     case ESHUTDOWN: return "the runtime is shutting down or shut down";
-    default: return "unknown error";
+    default: return schi_strerror(error < 0 ? -error : error);
     }
 }
 
@@ -8576,6 +8626,7 @@ SCH_API int sch_listen(sch_io *out, sch_runtime *rt, const struct sockaddr *addr
                        int backlog) {
     int error, fd, traits;
     if (!out || !addr) return -EINVAL;
+    memset(out, 0, sizeof *out);
     error = schi_io_runtime(&rt);
     if (error) return error;
     fd = schi_fd_listen(addr, len, backlog);
@@ -8593,6 +8644,7 @@ SCH_API sch_io_op sch_accept_op(const sch_io *listener, sch_io *out) {
 SCH_API int sch_accept(sch_io *listener, sch_io *out) {
     sch_io_op op = sch_accept_op(listener, out);
     int error = out ? (int)schi_io_do(&op) : -EINVAL;
+    if (error && out) memset(out, 0, sizeof *out);
     if (error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM) {
         (void)sch_sleep(10 * SCH_MILLISECOND);
     }
@@ -8603,6 +8655,7 @@ SCH_API int sch_connect_start(sch_io *out, sch_runtime *rt, const struct sockadd
                               socklen_t len) {
     int error, fd;
     if (!out || !addr) return -EINVAL;
+    memset(out, 0, sizeof *out);
     error = schi_io_runtime(&rt);
     if (error) return error;
     fd = schi_fd_connect(addr, len, &error);
@@ -8651,7 +8704,7 @@ SCH_API int sch_signals_open(sch_io *io, sch_runtime *rt, const int *signals, si
     error = schi_io_runtime(&rt);
     if (error) return error;
     fd = schi_fd_signals(signals, n);
-    return fd < 0 ? fd : schi_io_add_own(io, rt, fd, 0, 0);
+    return fd < 0 ? fd : schi_io_add_own(io, rt, fd, SCHI_FD_SIGNALS, 0);
 }
 
 SCH_API sch_io_op sch_signal_op(const sch_io *io) {
@@ -8669,7 +8722,7 @@ SCH_API int sch_child_open(sch_io *io, sch_runtime *rt, pid_t pid) {
     error = schi_io_runtime(&rt);
     if (error) return error;
     fd = schi_fd_child(pid);
-    return fd < 0 ? fd : schi_io_add_own(io, rt, fd, 0, pid);
+    return fd < 0 ? fd : schi_io_add_own(io, rt, fd, SCHI_FD_CHILD, pid);
 }
 
 SCH_API sch_io_op sch_child_op(const sch_io *io, int *status) {
