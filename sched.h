@@ -2054,6 +2054,14 @@ static int schi_fork_watch(schi_is_ours is_ours) {
 
 #endif /* SCH_PLATFORM_HEADER */
 
+/* Must threads with seats sleep in alarms only, so that a signal handler can wake them without a
+ * lock? */
+#if defined(SCH_PLATFORM_HEADER) || !SCHI_KQUEUE
+#define SCHI_SEATS_IN_ALARMS 0
+#else
+#define SCHI_SEATS_IN_ALARMS 1
+#endif
+
 /*==================================================================================================
  * MARK: - [3.1] Descriptor calls (private)
  *   One system call on a descriptor, without waiting: bytes, a descriptor, or a negative errno.
@@ -2577,14 +2585,16 @@ static int schi_parker_init(schi_parker *p) {
 
 static void schi_parker_drop(schi_parker *p) { schi_waitplace_drop(&p->place); }
 
-/* alarm: where the owner sleeps if it sleeps in one. */
+/* alarm: where the owner sleeps if it sleeps in one. Signal handlers come here for those who have
+ * one: where that is the only place that they sleep in, there is no lock. */
 static void schi_unpark(schi_parker *p, schi_alarm *alarm) {
+    const bool locks = !SCHI_SEATS_IN_ALARMS || !alarm;
     uint32_t old;
-    schi_waitplace_lock(&p->place);
+    if (locks) schi_waitplace_lock(&p->place);
     /* acqrel: pairs with the exchange in park; what we did is visible to the one woken. */
     old = schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_TOKEN);
     if (old == SCHI_PARKER_PARKED) schi_word_wake(&p->state, &p->place, false);
-    schi_waitplace_unlock(&p->place);
+    if (locks) schi_waitplace_unlock(&p->place);
     if (old == SCHI_PARKER_ALARM) schi_alarm_set(alarm, 0);
 }
 
@@ -4712,7 +4722,7 @@ struct sch_runtime {
     schi_inject inject;
     struct {
         schi_parker parker;
-        schi_alarm alarm; /* with one core only the watch is there, and has none */
+        schi_alarm alarm; /* see schi_has_alarms */
     } seats[SCHI_SEATS];  /* where those with seats sleep */
     uint64_t watch_until; /* under idle.lock: when the watch wakes at the latest */
     SCHI_ATOMIC(uint64_t) paused_at; /* config.paused_clock: the time */
@@ -4841,6 +4851,12 @@ static uint64_t schi_real_time(sch_runtime *rt, uint64_t time) {
     return SCHI_UNLIKELY(rt->config.paused_clock) ? SCH_FOREVER : time;
 }
 
+/* Do those with seats sleep in alarms? With one worker only the watch is there, and has its own
+ * parker until there is a driver. */
+static bool schi_has_alarms(sch_runtime *rt) {
+    return rt->config.workers > 1 || SCHI_SEATS_IN_ALARMS;
+}
+
 /* Waking ----------------------------------------------------------------------------------------*/
 
 /* The watch shall wake at this time or before. If nobody has it: who takes it will look at
@@ -4849,7 +4865,7 @@ static void schi_watch_by(sch_runtime *rt, uint64_t time) {
     uint64_t now;
     if (!rt->idle.seated[SCHI_WATCH] || time >= rt->watch_until) return;
     rt->watch_until = time;
-    if (rt->num_cores == 1) {
+    if (!schi_has_alarms(rt)) {
         schi_unpark(&rt->seats[SCHI_WATCH].parker, &rt->seats[SCHI_WATCH].alarm);
     } else {
         now = schi_now_ns();
@@ -6417,7 +6433,7 @@ static void schi_rest(schi_thread *th, schi_nap *nap) {
                                            &rt->driver.poller, nap->wake, nap->events);
         nap->quiet = nap->num_events == 0;
         schi_count_shared(&rt->driver.events, nap->num_events);
-    } else if (rt->num_cores == 1) {
+    } else if (!schi_has_alarms(rt)) {
         (void)schi_park(&rt->seats[seat].parker, nap->wake);
     } else {
         (void)schi_park_alarm(&rt->seats[seat].parker, &rt->seats[seat].alarm, nap->wake);
@@ -7202,7 +7218,7 @@ static void schi_core_free(schi_core *core) {
 /* Free the first n seats. */
 static void schi_seats_drop(sch_runtime *rt, int n) {
     while (--n >= SCHI_WATCH) {
-        if (rt->config.workers > 1 || (n == SCHI_WATCH && schi_load_seq(&rt->driver.on))) {
+        if (schi_has_alarms(rt) || (n == SCHI_WATCH && schi_load_seq(&rt->driver.on))) {
             schi_alarm_drop(&rt->seats[n].alarm);
         }
         schi_parker_drop(&rt->seats[n].parker);
@@ -7212,7 +7228,7 @@ static void schi_seats_drop(sch_runtime *rt, int n) {
 static int schi_seats_init(sch_runtime *rt) {
     for (int i = SCHI_WATCH; i < SCHI_SEATS; i++) {
         int error = schi_parker_init(&rt->seats[i].parker);
-        if (!error && rt->config.workers > 1) {
+        if (!error && schi_has_alarms(rt)) {
             error = schi_alarm_init(&rt->seats[i].alarm);
             if (error) schi_parker_drop(&rt->seats[i].parker);
         }
@@ -7632,7 +7648,7 @@ static int schi_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
 /* The first descriptor of a runtime: from now on the watch sleeps in the driver. */
 static SCHI_NOINLINE int schi_driver_start(sch_runtime *rt) {
     schi_alarm *alarm = &rt->seats[SCHI_WATCH].alarm;
-    bool own = rt->config.workers == 1; /* with one core it had none */
+    bool own = !schi_has_alarms(rt); /* it had none */
     int error = 0;
     schi_lock(&rt->driver.lock); /* one starts it */
     if (schi_load_seq(&rt->driver.on)) goto out;
