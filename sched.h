@@ -711,7 +711,8 @@ typedef struct sch_io {
 
 /* Give a descriptor to a runtime: it becomes non-blocking, and sch_io_close() closes it.
  *   rt       NULL: the current one. The first descriptor of a runtime starts its driver.
- * Returns  0; on error fd stays the caller's: -EBADF, -EINVAL; -EEXIST it was given already;
+ * Returns  0; on error fd stays the caller's: -EBADF, -EINVAL; -EEXIST it was given already (kqueue
+ *          tells this of files only);
  *          -ENOTSUP config.no_io, or a system without a driver; -ENOMEM, -EMFILE, -ENFILE,
  *          -ENOSPC: the system's limits.
  */
@@ -2100,7 +2101,8 @@ enum { /* what a descriptor is */
     SCHI_FD_STREAM = 2, /* less than asked for means that there is no more, or no room */
     SCHI_FD_FILE = 4,   /* cannot be watched: always ready, and may block */
     SCHI_FD_SIGNALS = 8,
-    SCHI_FD_CHILD = 16
+    SCHI_FD_CHILD = 16,
+    SCHI_FD_OWN_THREAD = 32 /* of a call: a runtime's thread makes it */
 };
 
 /* Make it non-blocking. Its traits, or a negative errno. */
@@ -2152,6 +2154,10 @@ static bool schi_sigset_has(const schi_sigset *set, int number) {
     return (set->bits[0] >> (number - 1) & 1) != 0;
 }
 
+static void schi_signals_block(const schi_sigset *set, schi_sigset *before) {
+    SCHI_SYS(SYS_rt_sigprocmask, SCHI_SYS_MIPS /* SIG_BLOCK */, set, before, SCHI_SIGSET_SIZE);
+}
+
 /* SIG_SETMASK. */
 static void schi_signals_set(const schi_sigset *set, schi_sigset *before) {
     SCHI_SYS(SYS_rt_sigprocmask, 2 + SCHI_SYS_MIPS, set, before, SCHI_SIGSET_SIZE);
@@ -2175,6 +2181,9 @@ static bool schi_sigset_add(schi_sigset *set, int number) { return sigaddset(set
 static bool schi_sigset_has(const schi_sigset *set, int number) {
     return sigismember(set, number) == 1;
 }
+static void schi_signals_block(const schi_sigset *set, schi_sigset *before) {
+    (void)pthread_sigmask(SIG_BLOCK, set, before);
+}
 static void schi_signals_set(const schi_sigset *set, schi_sigset *before) {
     (void)pthread_sigmask(SIG_SETMASK, set, before);
 }
@@ -2187,33 +2196,32 @@ static void schi_signals_take(const schi_sigset *set) {
 
 static void schi_sigset_clear(schi_sigset *set) { memset(set, 0, sizeof *set); }
 
-/* write(2) to what is no socket raises SIGPIPE in this thread; it is taken back before anybody
- * sees it. */
-static ssize_t schi_fd_write_pipe(int fd, const struct iovec *parts, int n) {
-    schi_sigset pipe_only, before, blocked, pending;
+/* write(2) to what is no socket raises SIGPIPE in this thread; it is taken back before anybody sees
+ * it. A runtime's threads have it blocked. */
+static ssize_t schi_fd_write_pipe(int fd, int traits, const struct iovec *parts, int n) {
+    bool own = (traits & SCHI_FD_OWN_THREAD) != 0;
+    schi_sigset pipe_only, before, pending;
     ssize_t written;
     int error;
     schi_sigset_clear(&pipe_only);
     (void)schi_sigset_add(&pipe_only, SIGPIPE);
-    schi_signals_set(NULL, &before);
-    blocked = before;
-    (void)schi_sigset_add(&blocked, SIGPIPE);
-    schi_signals_set(&blocked, NULL);
-    schi_signals_pending(&pending);
+    schi_sigset_clear(&pending);
+    if (!own) schi_signals_block(&pipe_only, &before);
+    if (own || schi_sigset_has(&before, SIGPIPE)) schi_signals_pending(&pending);
     written = writev(fd, parts, n);
     error = errno;
     if (written < 0 && error == EPIPE && !schi_sigset_has(&pending, SIGPIPE)) {
         schi_signals_pending(&pending);
         if (schi_sigset_has(&pending, SIGPIPE)) schi_signals_take(&pipe_only);
     }
-    schi_signals_set(&before, NULL);
+    if (!own) schi_signals_set(&before, NULL);
     errno = error;
     return written;
 }
 
 static ssize_t schi_fd_write(int fd, int traits, const struct iovec *parts, int n) {
     struct msghdr message;
-    if (!(traits & SCHI_FD_SOCKET)) return schi_fd_write_pipe(fd, parts, n);
+    if (!(traits & SCHI_FD_SOCKET)) return schi_fd_write_pipe(fd, traits, parts, n);
     if (n == 1) return send(fd, parts->iov_base, parts->iov_len, SCHI_MSG_NOSIGNAL);
     memset(&message, 0, sizeof message);
     message.msg_iov = (struct iovec *)(uintptr_t)parts;
@@ -2244,8 +2252,15 @@ static int schi_fd_listen(const struct sockaddr *addr, socklen_t len, int backlo
     return -error;
 }
 
-static int schi_fd_accept(int fd) {
+/* Is an accepted socket non-blocking and closed on exec already? */
 #if SCHI_LINUX && defined(SYS_accept4)
+#define SCHI_ACCEPTS_READY 1
+#else
+#define SCHI_ACCEPTS_READY 0
+#endif
+
+static int schi_fd_accept(int fd) {
+#if SCHI_ACCEPTS_READY
     return (int)SCHI_SYS(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
     int got = accept(fd, NULL, NULL);
@@ -2261,14 +2276,14 @@ static bool schi_fd_accept_again(int error) {
 }
 
 /* A new stream socket that connects; -1: *error says why not. */
-static int schi_fd_connect(const struct sockaddr *addr, socklen_t len, int *error) {
-    int fd = schi_fd_socket(addr->sa_family), traits, done;
+static int schi_fd_connect(const struct sockaddr *addr, socklen_t len, int *traits, int *error) {
+    int fd = schi_fd_socket(addr->sa_family), done;
     *error = fd < 0 ? -errno : 0;
     if (fd < 0) return -1;
-    traits = schi_fd_adopt(fd);
-    done = traits < 0 ? -1 : connect(fd, addr, len);
-    if (done == 0 || (traits >= 0 && (errno == EINPROGRESS || errno == EINTR))) return fd;
-    *error = traits < 0 ? traits : -errno;
+    *traits = schi_fd_adopt(fd);
+    done = *traits < 0 ? -1 : connect(fd, addr, len);
+    if (done == 0 || (*traits >= 0 && (errno == EINPROGRESS || errno == EINTR))) return fd;
+    *error = *traits < 0 ? *traits : -errno;
     close(fd);
     return -1;
 }
@@ -2290,13 +2305,11 @@ static int schi_fd_connected(int fd) {
 
 /* A descriptor that has signals to read, which the thread has blocked. */
 static int schi_fd_signals(const int *signals, size_t n) {
-    schi_sigset set, blocked;
+    schi_sigset set;
     int fd;
     schi_sigset_clear(&set);
-    schi_signals_set(NULL, &blocked);
     for (size_t i = 0; i < n; i++) {
         if (!schi_sigset_add(&set, signals[i])) return -EINVAL;
-        (void)schi_sigset_add(&blocked, signals[i]);
     }
 #if SCHI_LINUX
     fd = (int)SCHI_SYS(SYS_signalfd4, -1, &set, SCHI_SIGSET_SIZE, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -2316,7 +2329,7 @@ static int schi_fd_signals(const int *signals, size_t n) {
 #else
     fd = -ENOTSUP;
 #endif
-    if (fd >= 0) schi_signals_set(&blocked, NULL);
+    if (fd >= 0) schi_signals_block(&set, NULL);
     return fd;
 }
 
@@ -4429,6 +4442,7 @@ typedef struct schi_io {
     sch_io_op *waiting;          /* under lock */
     sch_runtime *rt;             /* fixed */
     uint32_t index;              /* fixed */
+    uint32_t process;            /* fixed: schi_process() */
     int fd, traits;              /* fixed while open; see [3.1] */
     pid_t pid;                   /* fixed while open: of a child */
     struct schi_io *next_free;   /* under the driver's lock */
@@ -4478,6 +4492,8 @@ static schi_io *schi_io_new(schi_driver *d, sch_runtime *rt, const sch_allocator
             io = schi_io_at(d, d->num_records);
             io->index = d->num_records++;
             io->rt = rt;
+            io->process = schi_process();
+            io->fd = -1;
             schi_store_rlx(&io->word, UINT64_C(1) << 32); /* rlx: nobody knows it yet */
         }
     }
@@ -4497,11 +4513,22 @@ static void schi_io_free(schi_driver *d, schi_io *io) {
     schi_unlock(&d->lock);
 }
 
+/* Of the process that forked us: its locks may be in any state here. */
+static bool schi_io_is_foreign(const schi_io *io) {
+    return SCHI_UNLIKELY(schi_process() != 0) && io->process != schi_process();
+}
+
+/* Why a handle names nothing. */
+static SCHI_NOINLINE int schi_io_error(const sch_io *handle) {
+    const schi_io *io = (const schi_io *)(handle ? handle->record : NULL);
+    return io && schi_io_is_foreign(io) ? -EOWNERDEAD : -EBADF;
+}
+
 /* The record that a handle names, with a call counted; NULL: closed. */
 static schi_io *schi_io_enter(const sch_io *handle) {
     schi_io *io = (schi_io *)handle->record;
     uint64_t word;
-    if (!io) return NULL;
+    if (!io || schi_io_is_foreign(io)) return NULL;
     word = schi_load_rlx(&io->word); /* rlx: the exchange decides */
     do {
         if (word >> 32 != handle->generation || (word & SCHI_IO_CLOSING)) return NULL;
@@ -4560,13 +4587,13 @@ static bool schi_io_link(schi_io *io, sch_io_op *op) {
 }
 
 /* Do it now if it can be done. -EAGAIN: it cannot. Counted in. */
-static int64_t schi_io_try(schi_io *io, const sch_io_call *c) {
+static int64_t schi_io_try(schi_io *io, const sch_io_call *c, int own_thread) {
     uint32_t seen = schi_load_acq(&io->ready); /* acq: before the system call (D2) */
     int64_t result;
     if (c->kind == SCHI_CALL_SIGNAL && !(io->traits & SCHI_FD_SIGNALS)) return -EINVAL;
     if (c->kind == SCHI_CALL_CHILD && !(io->traits & SCHI_FD_CHILD)) return -EINVAL;
     if (!(seen & c->want)) return -EAGAIN;
-    result = schi_fd_try(io->fd, io->traits, io->pid, c);
+    result = schi_fd_try(io->fd, io->traits | own_thread, io->pid, c);
     if (result == -EAGAIN) {
         schi_io_clear(io, seen, c->want);
     } else if (result > 0 && c->kind <= SCHI_CALL_WRITEV && (io->traits & SCHI_FD_STREAM) &&
@@ -7683,6 +7710,18 @@ static int schi_io_runtime(sch_runtime **rt) {
     return schi_load_seq(&(*rt)->driver.on) ? 0 : schi_driver_start(*rt);
 }
 
+/* epoll tells if it has a descriptor already; files it never has. */
+static bool schi_io_has_file(schi_driver *d, int fd, const schi_io *but) {
+    bool found = false;
+    schi_lock(&d->lock);
+    for (uint32_t i = 0; i < d->num_records && !found; i++) {
+        schi_io *io = schi_io_at(d, i);
+        found = io != but && io->fd == fd && (io->traits & SCHI_FD_FILE);
+    }
+    schi_unlock(&d->lock);
+    return found;
+}
+
 /* Watch a descriptor that has been adopted. On error it stays the caller's. */
 static int schi_io_add(sch_io *out, sch_runtime *rt, int fd, int traits, pid_t pid) {
     schi_io *io = schi_io_new(&rt->driver, rt, &rt->config.allocator);
@@ -7695,7 +7734,11 @@ static int schi_io_add(sch_io *out, sch_runtime *rt, int fd, int traits, pid_t p
     schi_store_rlx(&io->ready, SCHI_READABLE | SCHI_WRITABLE);
     if (!(traits & SCHI_FD_FILE)) {
         error = schi_poller_add(&rt->driver.poller, fd, schi_io_token(io));
-        if (error == -EPERM) io->traits |= SCHI_FD_FILE, error = 0;
+        if (error == -EPERM) traits |= SCHI_FD_FILE, error = 0;
+    }
+    if (!error && (traits & SCHI_FD_FILE)) {
+        io->traits = traits;
+        if (schi_io_has_file(&rt->driver, fd, io)) error = -EEXIST;
     }
     if (error) {
         schi_io_free(&rt->driver, io);
@@ -7735,25 +7778,26 @@ static SCHI_NOINLINE int64_t schi_io_try_file(schi_io *io, const sch_io_call *c)
     return f.result;
 }
 
-/* Take a connection: its record comes first, so that none is taken in vain. */
-static int64_t schi_io_accepted(sch_runtime *rt, int fd, sch_io *out) {
-    int traits = schi_fd_adopt(fd);
+/* A connection was taken. It is of its listener's kind. */
+static int64_t schi_io_accepted(schi_io *listener, int fd, sch_io *out) {
+    int traits = SCHI_ACCEPTS_READY ? listener->traits : schi_fd_adopt(fd);
     if (traits < 0) {
         close(fd);
         return traits;
     }
-    return schi_io_add_own(out, rt, fd, traits, 0);
+    return schi_io_add_own(out, listener->rt, fd, traits, 0);
 }
 
 /* Do it if that can be done at once; else -EAGAIN. Counted in. */
 static int64_t schi_io_step(schi_io *io, const sch_io_call *c) {
+    schi_thread *th = schi_self();
     int64_t result;
     if (SCHI_UNLIKELY(io->traits & SCHI_FD_FILE) && c->kind <= SCHI_CALL_WRITEV) {
         return schi_io_try_file(io, c);
     }
-    result = schi_io_try(io, c);
+    result = schi_io_try(io, c, th && th->kind != SCHI_VISITOR ? SCHI_FD_OWN_THREAD : 0);
     if (c->kind == SCHI_CALL_ACCEPT && result >= 0) {
-        result = schi_io_accepted(io->rt, (int)result, (sch_io *)c->buffer);
+        result = schi_io_accepted(io, (int)result, (sch_io *)c->buffer);
     }
     return result;
 }
@@ -7763,7 +7807,7 @@ static sch_status schi_io_poll(sch_op *base) {
     schi_io *io = schi_io_enter(&op->io);
     sch_status status = SCH_READY;
     if (!io) {
-        base->result = op->call.waited ? -ECANCELED : -EBADF;
+        base->result = op->call.waited ? -ECANCELED : schi_io_error(&op->io);
         op->call.waited = false;
         return SCH_READY;
     }
@@ -7821,7 +7865,7 @@ static sch_io_op schi_io_data_op(const sch_io *io, uint32_t kind, const void *da
 static int64_t schi_io_do_until(sch_io_op *op, uint64_t deadline) {
     schi_io *io = schi_io_enter(&op->io);
     int64_t result;
-    if (!io) return -EBADF;
+    if (!io) return schi_io_error(&op->io);
     result = schi_io_step(io, &op->call);
     schi_io_leave(&io->rt->driver, io);
     if (SCHI_UNLIKELY(result == -EAGAIN)) {
@@ -7833,6 +7877,20 @@ static int64_t schi_io_do_until(sch_io_op *op, uint64_t deadline) {
 }
 
 static int64_t schi_io_do(sch_io_op *op) { return schi_io_do_until(op, SCH_FOREVER); }
+
+/* As if the system had told of these bits. Counted in. */
+static void schi_io_tell(schi_io *io, uint32_t bits) {
+    schi_ready event;
+    schi_expired due;
+    bool all;
+    event.token = schi_io_token(io);
+    event.bits = bits;
+    do {
+        due.num = 0;
+        all = schi_io_event(&io->rt->driver, &event, &due);
+        schi_grant_expired(schi_self(), &due);
+    } while (!all);
+}
 
 /* Nobody waits for it or uses it any more, once the last call has left. */
 static int schi_io_close(schi_io *io) {
@@ -8539,13 +8597,13 @@ SCH_API int sch_io_open(sch_io *io, sch_runtime *rt, int fd) {
 
 SCH_API int sch_io_close(sch_io *io) {
     schi_io *record = io ? schi_io_enter(io) : NULL;
-    return record ? schi_io_close(record) : -EBADF;
+    return record ? schi_io_close(record) : schi_io_error(io);
 }
 
 SCH_API int sch_io_fd(const sch_io *io) {
     schi_io *record = io ? schi_io_enter(io) : NULL;
     int fd;
-    if (!record) return -EBADF;
+    if (!record) return schi_io_error(io);
     fd = record->fd;
     schi_io_leave(&record->rt->driver, record);
     return fd;
@@ -8554,8 +8612,11 @@ SCH_API int sch_io_fd(const sch_io *io) {
 SCH_API int sch_io_shutdown(sch_io *io, int how) {
     schi_io *record = io ? schi_io_enter(io) : NULL;
     int error;
-    if (!record) return -EBADF;
+    if (!record) return schi_io_error(io);
     error = shutdown(record->fd, how) < 0 ? -errno : 0;
+    /* Not every system tells of it: who waits shall try again. */
+    if (!error && how != SHUT_WR) schi_io_tell(record, SCHI_READABLE | SCHI_READ_END);
+    if (!error && how != SHUT_RD) schi_io_tell(record, SCHI_WRITABLE);
     schi_io_leave(&record->rt->driver, record);
     return error;
 }
@@ -8669,13 +8730,13 @@ SCH_API int sch_accept(sch_io *listener, sch_io *out) {
 
 SCH_API int sch_connect_start(sch_io *out, sch_runtime *rt, const struct sockaddr *addr,
                               socklen_t len) {
-    int error, fd;
+    int error, fd, traits;
     if (!out || !addr) return -EINVAL;
     memset(out, 0, sizeof *out);
     error = schi_io_runtime(&rt);
     if (error) return error;
-    fd = schi_fd_connect(addr, len, &error);
-    return fd < 0 ? error : schi_io_add_own(out, rt, fd, SCHI_FD_SOCKET | SCHI_FD_STREAM, 0);
+    fd = schi_fd_connect(addr, len, &traits, &error);
+    return fd < 0 ? error : schi_io_add_own(out, rt, fd, traits, 0);
 }
 
 SCH_API sch_io_op sch_connect_op(const sch_io *io) {
