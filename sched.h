@@ -6319,11 +6319,20 @@ static void schi_heed_signal(schi_thread *th, sch_runtime *rt) {
 static void schi_standby_look(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_idle *d = &rt->idle;
+    uint64_t now;
     unsigned late = 0;
     schi_heed_signal(th, rt);
     if (!d->has_standby) return;
     schi_lock(&d->lock); /* the looks belong to the seat */
-    if (!th->sleeper.listed || schi_now_ns() < rt->look_at) goto out; /* rung for a timer */
+    if (!th->sleeper.listed) goto out;
+    now = schi_now_ns();
+    if (now < rt->look_at) { /* rung for a timer, or for whoever had the seat before */
+        /* A ring at once may hide one that was set for later [3]: set that again. */
+        if (th->sleeper.seat == SCHI_STANDBY && (schi_load_seq(&d->word) & SCHI_IDLE_ARMED)) {
+            schi_alarm_set(&rt->seats[SCHI_STANDBY].alarm, rt->look_at - now);
+        }
+        goto out;
+    }
     /* Clear ARMED before looking: who begins to run later sets the alarm again. */
     if (!(schi_and_seq(&d->word, ~SCHI_IDLE_ARMED) & SCHI_IDLE_ARMED)) goto out;
     schi_count_shared(&rt->looks_done, 1);
