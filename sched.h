@@ -711,8 +711,8 @@ typedef struct sch_io {
 
 /* Give a descriptor to a runtime: it becomes non-blocking, and sch_io_close() closes it.
  *   rt       NULL: the current one. The first descriptor of a runtime starts its driver.
- * Returns  0; on error fd stays the caller's: -EBADF, -EINVAL; -EEXIST it was given already (kqueue
- *          tells this of files only);
+ * Returns  0; on error fd stays the caller's: -EBADF, -EINVAL; -EEXIST it was given before and not
+ *          closed by sch_io_close();
  *          -ENOTSUP config.no_io, or a system without a driver; -ENOMEM, -EMFILE, -ENFILE,
  *          -ENOSPC: the system's limits.
  */
@@ -802,7 +802,7 @@ typedef struct sch_io_call {
     void *buffer, *address, *address_len;
     size_t length;
     uint32_t kind, flags, more, want;
-    bool linked, waited;
+    bool linked, waited, entered;
 } sch_io_call;
 
 typedef struct sch_io_op {
@@ -1588,35 +1588,38 @@ typedef struct schi_alarm {
     int timer, event; /* descriptors: one rings later, one at once (a timer costs more) */
 } schi_alarm;
 
-static int schi_alarm_init(schi_alarm *a) {
-    a->timer = (int)SCHI_SYS(SYS_timerfd_create, 1 /* CLOCK_MONOTONIC */,
-                             SCHI_CLOEXEC | SCHI_NONBLOCK);
-    if (a->timer < 0) return -errno;
-    a->event = (int)SCHI_SYS(SYS_eventfd2, 0, SCHI_CLOEXEC | SCHI_NONBLOCK);
-    if (a->event < 0) {
-        int error = errno;
-        close(a->timer);
-        return -error;
-    }
-    return 0;
+static long schi_alarm_arm(schi_alarm *a, uint64_t ns) { /* 0: never */
+#if defined(SYS_timerfd_settime)
+    long when[4] = {0, 0, (long)(ns / SCH_SECOND), (long)(ns % SCH_SECOND)};
+    return SCHI_SYS(SYS_timerfd_settime, a->timer, 0, when, NULL);
+#else
+    int64_t when[4] = {0, 0, (int64_t)(ns / SCH_SECOND), (int64_t)(ns % SCH_SECOND)};
+    return SCHI_SYS(SYS_timerfd_settime64, a->timer, 0, when, NULL);
+#endif
 }
 
 static void schi_alarm_drop(schi_alarm *a) {
-    close(a->timer);
-    close(a->event);
+    if (a->timer >= 0) close(a->timer);
+    if (a->event >= 0) close(a->event);
+}
+
+/* Fails also where a filter (seccomp) denies to set it: timers would never fire. */
+static int schi_alarm_init(schi_alarm *a) {
+    int error;
+    a->event = -1;
+    a->timer = (int)SCHI_SYS(SYS_timerfd_create, 1 /* CLOCK_MONOTONIC */,
+                             SCHI_CLOEXEC | SCHI_NONBLOCK);
+    if (a->timer >= 0) a->event = (int)SCHI_SYS(SYS_eventfd2, 0, SCHI_CLOEXEC | SCHI_NONBLOCK);
+    if (a->event >= 0 && schi_alarm_arm(a, 0) == 0) return 0;
+    error = errno;
+    schi_alarm_drop(a);
+    return -error;
 }
 
 static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
     uint64_t one = 1;
-#if defined(SYS_timerfd_settime)
-    long when[4] = {0, 0, (long)(ns / SCH_SECOND), (long)(ns % SCH_SECOND)};
-    long call = SYS_timerfd_settime;
-#else
-    int64_t when[4] = {0, 0, (int64_t)(ns / SCH_SECOND), (int64_t)(ns % SCH_SECOND)};
-    long call = SYS_timerfd_settime64;
-#endif
     if (ns > 0) {
-        SCHI_SYS(call, a->timer, 0, when, NULL);
+        (void)schi_alarm_arm(a, ns);
     } else {
         SCHI_SYS(SYS_write, a->event, &one, sizeof one);
     }
@@ -2114,6 +2117,9 @@ static int schi_fd_adopt(int fd) {
     if (flags < 0 || fstat(fd, &info) < 0) return -errno;
     if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
     if (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) traits = SCHI_FD_FILE;
+#if SCHI_KQUEUE /* which takes devices that epoll refuses */
+    if (S_ISCHR(info.st_mode) && !isatty(fd)) traits = SCHI_FD_FILE;
+#endif
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0) {
         traits = SCHI_FD_SOCKET;
         len = sizeof address;
@@ -2154,8 +2160,9 @@ static bool schi_sigset_has(const schi_sigset *set, int number) {
     return (set->bits[0] >> (number - 1) & 1) != 0;
 }
 
-static void schi_signals_block(const schi_sigset *set, schi_sigset *before) {
-    SCHI_SYS(SYS_rt_sigprocmask, SCHI_SYS_MIPS /* SIG_BLOCK */, set, before, SCHI_SIGSET_SIZE);
+static bool schi_signals_block(const schi_sigset *set, schi_sigset *before) {
+    return SCHI_SYS(SYS_rt_sigprocmask, SCHI_SYS_MIPS /* SIG_BLOCK */, set, before,
+                    SCHI_SIGSET_SIZE) == 0;
 }
 
 /* SIG_SETMASK. */
@@ -2181,8 +2188,8 @@ static bool schi_sigset_add(schi_sigset *set, int number) { return sigaddset(set
 static bool schi_sigset_has(const schi_sigset *set, int number) {
     return sigismember(set, number) == 1;
 }
-static void schi_signals_block(const schi_sigset *set, schi_sigset *before) {
-    (void)pthread_sigmask(SIG_BLOCK, set, before);
+static bool schi_signals_block(const schi_sigset *set, schi_sigset *before) {
+    return pthread_sigmask(SIG_BLOCK, set, before) == 0;
 }
 static void schi_signals_set(const schi_sigset *set, schi_sigset *before) {
     (void)pthread_sigmask(SIG_SETMASK, set, before);
@@ -2199,22 +2206,22 @@ static void schi_sigset_clear(schi_sigset *set) { memset(set, 0, sizeof *set); }
 /* write(2) to what is no socket raises SIGPIPE in this thread; it is taken back before anybody sees
  * it. A runtime's threads have it blocked. */
 static ssize_t schi_fd_write_pipe(int fd, int traits, const struct iovec *parts, int n) {
-    bool own = (traits & SCHI_FD_OWN_THREAD) != 0;
+    bool own = (traits & SCHI_FD_OWN_THREAD) != 0, changed;
     schi_sigset pipe_only, before, pending;
     ssize_t written;
     int error;
     schi_sigset_clear(&pipe_only);
     (void)schi_sigset_add(&pipe_only, SIGPIPE);
     schi_sigset_clear(&pending);
-    if (!own) schi_signals_block(&pipe_only, &before);
-    if (own || schi_sigset_has(&before, SIGPIPE)) schi_signals_pending(&pending);
+    changed = !own && schi_signals_block(&pipe_only, &before);
+    if (!changed || schi_sigset_has(&before, SIGPIPE)) schi_signals_pending(&pending);
     written = writev(fd, parts, n);
     error = errno;
     if (written < 0 && error == EPIPE && !schi_sigset_has(&pending, SIGPIPE)) {
         schi_signals_pending(&pending);
         if (schi_sigset_has(&pending, SIGPIPE)) schi_signals_take(&pipe_only);
     }
-    if (!own) schi_signals_set(&before, NULL);
+    if (changed) schi_signals_set(&before, NULL);
     errno = error;
     return written;
 }
@@ -2329,7 +2336,10 @@ static int schi_fd_signals(const int *signals, size_t n) {
 #else
     fd = -ENOTSUP;
 #endif
-    if (fd >= 0) schi_signals_block(&set, NULL);
+    if (fd >= 0 && !schi_signals_block(&set, NULL)) {
+        close(fd);
+        fd = -EPERM;
+    }
     return fd;
 }
 
@@ -4270,7 +4280,7 @@ typedef struct schi_timer { /* in a sch_timer */
 typedef struct schi_wheel {
     schi_spinlock lock SCHI_ALIGNED(SCH_CACHELINE);
     SCHI_ATOMIC(uint64_t) next; /* ns; written under lock, read by any (W3) */
-    uint64_t elapsed;           /* under lock */
+    SCHI_ATOMIC(uint64_t) elapsed; /* written under lock, read by any */
     uint64_t num_timers;        /* under lock */
     uint64_t occupied[SCHI_WHEEL_LEVELS];
     schi_timer *slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS]; /* under lock: doubly linked */
@@ -4278,12 +4288,16 @@ typedef struct schi_wheel {
 
 static void schi_wheel_init(schi_wheel *w, uint64_t now) {
     memset(w, 0, sizeof *w);
-    w->elapsed = now >> SCHI_TICK_SHIFT;
+    schi_store_rlx(&w->elapsed, now >> SCHI_TICK_SHIFT); /* rlx: published with the core */
     schi_store_rlx(&w->next, SCH_FOREVER); /* rlx: published with the core */
 }
 
-static unsigned schi_wheel_level(const schi_wheel *w, uint64_t tick) {
-    return (unsigned)(63 - __builtin_clzll((tick ^ w->elapsed) | 1)) / 6;
+static uint64_t schi_wheel_elapsed(schi_wheel *w) {
+    return schi_load_rlx(&w->elapsed); /* rlx: under the lock; else a hint */
+}
+
+static unsigned schi_wheel_level(schi_wheel *w, uint64_t tick) {
+    return (unsigned)(63 - __builtin_clzll((tick ^ schi_wheel_elapsed(w)) | 1)) / 6;
 }
 
 static void schi_wheel_link(schi_wheel *w, schi_timer *t) {
@@ -4308,12 +4322,12 @@ static void schi_wheel_unlink(schi_wheel *w, schi_timer *t) {
 }
 
 /* The tick at which something is to be done: the earliest timers expire, or come down a level. */
-static uint64_t schi_wheel_next_tick(const schi_wheel *w) {
+static uint64_t schi_wheel_next_tick(schi_wheel *w) {
     for (unsigned level = 0; level < SCHI_WHEEL_LEVELS; level++) {
         if (w->occupied[level]) {
             unsigned shift = 6 * level + 6;
             uint64_t slot = schi_lowest_bit(w->occupied[level]);
-            return (w->elapsed >> shift << shift) | slot << (shift - 6);
+            return (schi_wheel_elapsed(w) >> shift << shift) | slot << (shift - 6);
         }
     }
     return SCHI_TICK_NEVER;
@@ -4335,9 +4349,10 @@ static void schi_wheel_insert_locked(schi_wheel *w, schi_timer *t, uint64_t tick
 
 /* Arm a timer. deadline: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
 static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadline) {
-    uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, next;
+    uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, elapsed, next;
     schi_spin_lock(&w->lock);
-    schi_wheel_insert_locked(w, t, (tick > w->elapsed ? tick : w->elapsed) + 1); /* W1 */
+    elapsed = schi_wheel_elapsed(w);
+    schi_wheel_insert_locked(w, t, (tick > elapsed ? tick : elapsed) + 1); /* W1 */
     next = schi_load_rlx(&w->next); /* rlx: under the lock */
     if (t->tick << SCHI_TICK_SHIFT < next) {
         schi_wheel_publish(w);
@@ -4355,12 +4370,18 @@ static bool schi_wheel_remove(schi_timer *t) {
     armed = t->armed != 0;
     if (armed) {
         schi_wheel_unlink(w, t);
-        t->armed = 0;
-        /* next stays a lower bound, but for the common case that nothing is left. */
-        if (--w->num_timers == 0) schi_store_rlx(&w->next, SCH_FOREVER); /* rlx: later is safe */
+        t->armed = 0; /* next stays, a lower bound (W3): most timers are armed and given up */
+        w->num_timers--;
     }
     schi_spin_unlock(&w->lock);
     return armed;
+}
+
+/* Bring next, a bound, to what is there. */
+static void schi_wheel_refresh(schi_wheel *w) {
+    schi_spin_lock(&w->lock);
+    schi_wheel_publish(w);
+    schi_spin_unlock(&w->lock);
 }
 
 static uint64_t schi_wheel_len(schi_wheel *w) {
@@ -4380,7 +4401,7 @@ static void schi_wheel_cascade(schi_wheel *w, uint64_t tick) {
     t = w->slots[level][slot];
     w->slots[level][slot] = NULL;
     w->occupied[level] &= ~(UINT64_C(1) << slot);
-    w->elapsed = tick;
+    schi_store_rlx(&w->elapsed, tick); /* rlx: under the lock */
     for (; t; t = next) {
         next = t->next;
         schi_wheel_link(w, t);
@@ -4400,7 +4421,8 @@ static schi_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
         }
         schi_wheel_cascade(w, tick);
     }
-    if (until > w->elapsed) w->elapsed = until;
+    /* rlx: under the lock */
+    if (until > schi_wheel_elapsed(w)) schi_store_rlx(&w->elapsed, until);
     schi_wheel_publish(w);
     return NULL;
 }
@@ -4445,6 +4467,7 @@ typedef struct schi_io {
     uint32_t process;            /* fixed: schi_process() */
     int fd, traits;              /* fixed while open; see [3.1] */
     pid_t pid;                   /* fixed while open: of a child */
+    SCHI_ATOMIC(uint32_t) spare; /* any: 1 more than a connection that was taken in vain; 0: none */
     struct schi_io *next_free;   /* under the driver's lock */
 } schi_io;
 
@@ -4455,6 +4478,8 @@ typedef struct schi_driver {
     SCHI_ATOMIC(schi_io *) chunks[SCHI_IO_CHUNKS]; /* under lock, read by any */
     schi_io *free;                                 /* under lock */
     uint32_t num_records;                          /* under lock */
+    uint64_t *numbers;                             /* under lock: bitmap of the descriptors */
+    size_t num_words;                              /* under lock: of numbers */
     schi_counter opened, closed, events;           /* any, atomic */
 } schi_driver;
 
@@ -4474,40 +4499,72 @@ static uint64_t schi_io_token(const schi_io *io) {
     return (schi_load_rlx(&io->word) >> 32) << 32 | io->index; /* rlx: fixed while open */
 }
 
-/* A record for a descriptor; NULL: no memory. */
-static schi_io *schi_io_new(schi_driver *d, sch_runtime *rt, const sch_allocator *a) {
+/* Note that this number is watched. 0, -EEXIST (kqueue would not tell), -ENOMEM. Under lock. */
+static int schi_io_take_number(schi_driver *d, const sch_allocator *a, int fd) {
+    size_t word = (size_t)fd / 64, n = d->num_words;
+    uint64_t bit = UINT64_C(1) << (fd % 64), *grown;
+    if (word >= n) {
+        n = word < 2 * n ? 2 * n : word + 1;
+        grown = (uint64_t *)schi_alloc_zeroed(a, n * sizeof *grown, sizeof *grown);
+        if (!grown) return -ENOMEM;
+        if (d->numbers) memcpy(grown, d->numbers, d->num_words * sizeof *grown);
+        schi_free(a, d->numbers, d->num_words * sizeof *grown, sizeof *grown);
+        d->numbers = grown;
+        d->num_words = n;
+    }
+    if (d->numbers[word] & bit) return -EEXIST;
+    d->numbers[word] |= bit;
+    return 0;
+}
+
+/* A record that was never used. Under lock. NULL: no memory. */
+static schi_io *schi_io_grow(schi_driver *d, sch_runtime *rt, const sch_allocator *a) {
+    unsigned k = schi_io_chunk(d->num_records);
+    schi_io *chunk, *io;
+    if (k >= SCHI_IO_CHUNKS) return NULL;
+    if (!schi_io_at(d, d->num_records)) {
+        chunk = (schi_io *)schi_alloc_zeroed(a, (sizeof *io << 6) << k, SCH_CACHELINE);
+        if (!chunk) return NULL;
+        schi_store_rel(&d->chunks[k], chunk); /* rel: pairs with acq in at */
+    }
+    io = schi_io_at(d, d->num_records);
+    io->index = d->num_records++;
+    io->rt = rt;
+    io->process = schi_process();
+    schi_store_rlx(&io->word, UINT64_C(1) << 32); /* rlx: nobody knows it yet */
+    return io;
+}
+
+/* A record for a descriptor. NULL: *error says why not. */
+static schi_io *schi_io_new(schi_driver *d, sch_runtime *rt, const sch_allocator *a, int fd,
+                            int *error) {
     schi_io *io;
     schi_lock(&d->lock);
     io = d->free;
     if (io) {
         d->free = io->next_free;
     } else {
-        unsigned k = schi_io_chunk(d->num_records);
-        schi_io *chunk = k < SCHI_IO_CHUNKS ? schi_io_at(d, d->num_records) : NULL;
-        if (k < SCHI_IO_CHUNKS && !chunk) {
-            chunk = (schi_io *)schi_alloc_zeroed(a, (sizeof *io << 6) << k, SCH_CACHELINE);
-            if (chunk) schi_store_rel(&d->chunks[k], chunk); /* rel: pairs with acq in at */
-        }
-        if (chunk) {
-            io = schi_io_at(d, d->num_records);
-            io->index = d->num_records++;
-            io->rt = rt;
-            io->process = schi_process();
-            io->fd = -1;
-            schi_store_rlx(&io->word, UINT64_C(1) << 32); /* rlx: nobody knows it yet */
-        }
+        io = schi_io_grow(d, rt, a);
+    }
+    *error = io ? schi_io_take_number(d, a, fd) : -ENOMEM;
+    if (io) io->fd = *error ? -1 : fd;
+    if (*error && io) {
+        io->next_free = d->free;
+        d->free = io;
+        io = NULL;
     }
     schi_unlock(&d->lock);
     return io;
 }
 
-/* It is not open any more, or never was. */
+/* It is not open any more, or never was. Its number may come again at once. */
 static void schi_io_free(schi_driver *d, schi_io *io) {
     uint64_t next = (schi_load_rlx(&io->word) >> 32) + 1; /* rlx: nobody uses it */
-    io->fd = -1;
-    /* rel: pairs with acq in enter; D3 */
-    schi_store_rel(&io->word, (next & UINT32_MAX ? next & UINT32_MAX : 1) << 32);
     schi_lock(&d->lock);
+    d->numbers[io->fd / 64] &= ~(UINT64_C(1) << (io->fd % 64));
+    io->fd = -1;
+    /* rel: pairs with acqrel in enter; D3 */
+    schi_store_rel(&io->word, (next & UINT32_MAX ? next & UINT32_MAX : 1) << 32);
     io->next_free = d->free;
     d->free = io;
     schi_unlock(&d->lock);
@@ -4537,14 +4594,22 @@ static schi_io *schi_io_enter(const sch_io *handle) {
     return io;
 }
 
+static void schi_io_drop_spare(schi_io *io) {
+    uint32_t spare = schi_xchg_seq(&io->spare, 0u);
+    if (spare) close((int)spare - 1);
+}
+
 /* The call leaves; the last one after a close closes (D4). */
 static void schi_io_leave(schi_driver *d, schi_io *io) {
     /* acqrel: other calls' uses of the descriptor come before its close. */
     uint64_t word = schi_sub_acqrel(&io->word, UINT64_C(1));
+    int fd;
     if (SCHI_LIKELY((word & (SCHI_IO_CLOSING | SCHI_IO_CALLS)) != (SCHI_IO_CLOSING | 1))) return;
-    close(io->fd);
+    fd = io->fd;
+    schi_io_drop_spare(io);
     schi_count_shared(&d->closed, 1);
-    schi_io_free(d, io);
+    schi_io_free(d, io); /* before the close: who gets the number next may give it at once */
+    close(fd);
 }
 
 /* A call that saw `seen` in ready found these not ready (D2). */
@@ -4608,10 +4673,13 @@ static void schi_driver_drop(schi_driver *d, const sch_allocator *a) {
     for (unsigned k = 0; k < SCHI_IO_CHUNKS; k++) {
         schi_io *chunk = schi_load_acq(&d->chunks[k]); /* acq: as in at */
         for (uint32_t i = 0; chunk && i < 64u << k; i++) {
-            if (chunk[i].rt && chunk[i].fd >= 0) close(chunk[i].fd);
+            if (!chunk[i].rt || chunk[i].fd < 0) continue;
+            schi_io_drop_spare(&chunk[i]);
+            close(chunk[i].fd);
         }
         schi_free(a, chunk, (sizeof *chunk << 6) << k, SCH_CACHELINE);
     }
+    schi_free(a, d->numbers, d->num_words * sizeof *d->numbers, sizeof *d->numbers);
     if (schi_load_seq(&d->on)) schi_poller_drop(&d->poller);
     schi_mutex_drop(&d->lock);
 }
@@ -5314,10 +5382,12 @@ static void schi_io_poll_driver(schi_thread *th, schi_alarm *mine) {
     schi_io_serve(th, events, n);
 }
 
-/* When the first timer of all is due. */
+/* When the first timer of all is due, or before: those that were given up may count. A paused clock
+ * must not jump to those. */
 static uint64_t schi_timers_next(sch_runtime *rt) {
     uint64_t next = SCH_FOREVER;
     for (unsigned i = 0; i < rt->num_cores; i++) {
+        if (SCHI_UNLIKELY(rt->config.paused_clock)) schi_wheel_refresh(&rt->cores[i]->wheel);
         uint64_t t = schi_load_seq(&rt->cores[i]->wheel.next);
         if (t < next) next = t;
     }
@@ -6257,12 +6327,16 @@ static sch_task *schi_steal(schi_thread *th) {
 /* Look everywhere, for a short while. NULL: nothing, and we may still be counted as searching. */
 static sch_task *schi_search(schi_thread *th) {
     schi_core *core = th->core;
+    unsigned rounds = SCH_SPIN_ROUNDS;
     sch_task *task = NULL;
     if (!th->searching) {
         if (!schi_idle_try_search(&th->rt->idle)) return NULL;
         th->searching = true;
     }
-    for (unsigned round = 0; round < SCH_SPIN_ROUNDS && !task; round++) {
+    /* Who will sleep in the driver need not spin: most of what comes does come from there. */
+    /* rlx: hints. */
+    if (schi_load_rlx(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) rounds = 1;
+    for (unsigned round = 0; round < rounds && !task; round++) {
         for (unsigned i = 0; round > 0 && i < 8u << round; i++) schi_cpu_relax();
         task = schi_take_injected(core, schi_fair_share(core, 0));
         if (!task) task = schi_steal(th);
@@ -6432,8 +6506,9 @@ typedef struct schi_nap {
     uint64_t deadline;   /* of a spare worker or a visitor */
     uint64_t wake;       /* the next time to look up */
     bool quiet;          /* the driver had nothing when it was asked last */
-    unsigned num_events;
+    unsigned num_events, served; /* what the driver told; of that, used */
     schi_ready events[SCHI_POLL_BATCH];
+    schi_expired due;    /* to be granted, best with a core */
 } schi_nap;
 
 /* How long the watch may sleep: until the first timer, or the look that is its own to do. With a
@@ -6504,9 +6579,8 @@ static sch_task *schi_nap_begin(schi_thread *th, schi_nap *nap) {
     return place;
 }
 
-/* Something woke us, or it is time: what now? Under idle.lock. num_due: waiters to be granted, best
- * with a core. Returns a sleeper to be unparked. */
-static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap, unsigned num_due) {
+/* Something woke us, or it is time: what now? Under idle.lock. Returns a sleeper to be unparked. */
+static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap) {
     sch_runtime *rt = th->rt;
     schi_idle *d = &rt->idle;
     schi_sleeper *me = &th->sleeper;
@@ -6517,7 +6591,7 @@ static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap, unsigned num
     }
     if (schi_is_over(rt, nap->until)) {
         nap->over = true;
-    } else if (num_due > 0) {
+    } else if (nap->due.num > 0) {
         unsigned core = schi_idle_acquire(d, false);
         if (core != SCHI_NO_CORE) nap->core = rt->cores[core];
     } else if (!nap->until && nap->deadline != UINT64_MAX && schi_now_ns() >= nap->deadline) {
@@ -6544,21 +6618,25 @@ static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap, unsigned num
     return NULL;
 }
 
-/* Who waited for what has come? As many as fit: they are best granted with a core. Returns how many
- * events were used. */
-static unsigned schi_nap_collect(schi_thread *th, schi_nap *nap, schi_expired *due) {
+/* The watch: who waited for what has come? As many as fit, to be granted with a core. */
+static void schi_nap_collect(schi_thread *th, schi_nap *nap) {
     sch_runtime *rt = th->rt;
     uint64_t now = schi_clock(rt);
-    unsigned served = 0;
-    while (served < nap->num_events &&
-           schi_io_event(&rt->driver, &nap->events[served], due)) {
-        served++;
+    while (nap->served < nap->num_events &&
+           schi_io_event(&rt->driver, &nap->events[nap->served], &nap->due)) {
+        nap->served++;
     }
-    if (nap->core) return served;
-    for (unsigned i = 0; i < rt->num_cores; i++) {
-        schi_wheel_collect(&rt->cores[i]->wheel, now, due);
+    for (unsigned i = 0; i < rt->num_cores && !nap->core; i++) {
+        schi_wheel_collect(&rt->cores[i]->wheel, now, &nap->due);
     }
-    return served;
+}
+
+/* They and the rest are granted. */
+static void schi_nap_grant(schi_thread *th, schi_nap *nap) {
+    schi_grant_expired(th, &nap->due);
+    nap->due.num = 0;
+    schi_io_serve(th, nap->events + nap->served, nap->num_events - nap->served);
+    nap->served = nap->num_events = 0;
 }
 
 /* Sleep until we have a core. false: leave instead - all is over, or `until` is done, or a spare
@@ -6567,14 +6645,12 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
     sch_runtime *rt = th->rt;
     schi_idle *d = &rt->idle;
     schi_core *core = th->core;
-    schi_expired due;
     schi_nap nap;
-    unsigned served = 0; /* of its events */
     sch_task *place;
     memset(&nap, 0, offsetof(schi_nap, events));
     nap.until = until;
     nap.deadline = until ? until->deadline : UINT64_MAX;
-    due.num = 0;
+    nap.due.num = 0;
     th->core = NULL; /* what the hook queues goes to the injector, which is looked at below */
     schi_hook_thread(th, rt->config.hooks.on_thread_park);
     th->core = core;
@@ -6591,28 +6667,20 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
         nap.core = (schi_core *)schi_slot_take(&th->slot); /* as a rule, and without the lock */
         nap.given = nap.core != NULL;
         if (nap.core && seat == SCHI_NO_SEAT) break;
-        if (seat == SCHI_WATCH) served = schi_nap_collect(th, &nap, &due);
+        if (seat == SCHI_WATCH) schi_nap_collect(th, &nap);
         schi_lock(&d->lock);
-        up = schi_nap_judge(th, &nap, due.num);
+        up = schi_nap_judge(th, &nap);
         if (up) schi_unpark_sleeper(rt, up); /* under the lock: it cannot leave meanwhile */
         schi_unlock(&d->lock);
         if (nap.core || nap.over) break;
-        schi_grant_expired(th, &due); /* every core runs, or is about to be taken */
-        due.num = 0;
-        schi_io_serve(th, nap.events + served, nap.num_events - served);
-        served = nap.num_events = 0;
+        schi_nap_grant(th, &nap); /* every core runs, or is about to be taken */
         if (th->sleeper.seat != SCHI_NO_SEAT) schi_standby_look(th);
     }
     schi_hook_thread(th, rt->config.hooks.on_thread_unpark);
-    if (nap.over) {
-        schi_grant_expired(th, &due);
-        schi_io_serve(th, nap.events + served, nap.num_events - served);
-        return false;
-    }
     if (nap.given) nap.searching = th->sleeper.searching, th->rescue = th->sleeper.rescue;
-    schi_core_taken(th, nap.core, nap.searching);
-    schi_grant_expired(th, &due);
-    schi_io_serve(th, nap.events + served, nap.num_events - served);
+    if (nap.core) schi_core_taken(th, nap.core, nap.searching);
+    schi_nap_grant(th, &nap);
+    if (!nap.core) return false;
     schi_standby_arm_if_clear(rt, schi_load_seq(&d->word));
     schi_heed_signal(th, rt); /* its wake and ours may have been one */
     return true;
@@ -7527,13 +7595,20 @@ static bool schi_waits_by_wheel(schi_thread *th, const schi_waiter *w) {
     return w->task || (th && th->rt->config.paused_clock);
 }
 
+/* More than two ticks after the last one that this core's wheel has seen? Then the clock need not
+ * be asked: if the time has passed all the same, the timer fires when the core looks next. */
+static bool schi_is_far(schi_thread *th, uint64_t time) {
+    return th && th->core &&
+           time >> SCHI_TICK_SHIFT > schi_wheel_elapsed(&th->core->wheel) + 2;
+}
+
 static sch_status schi_timer_poll(sch_op *op) {
     sch_timer *timer = (sch_timer *)(void *)op;
     schi_thread *th = schi_self();
     schi_waiter *w = op->in_poll_task ? NULL : (schi_waiter *)op->waiter;
     op->result = 0;
     schi_timer_of(op)->wheel = NULL;
-    if (schi_now_of(th) >= timer->until) return SCH_READY;
+    if (!schi_is_far(th, timer->until) && schi_now_of(th) >= timer->until) return SCH_READY;
     if (timer->until > SCH_FOREVER - ((uint64_t)2 << SCHI_TICK_SHIFT)) return SCH_PENDING;
     if (w && !schi_waits_by_wheel(th, w)) { /* a thread: it wakes by itself and asks again */
         if (timer->until < w->deadline) w->deadline = timer->until;
@@ -7658,17 +7733,16 @@ static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_
 static int schi_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
     schi_await a;
     sch_timer limit;
+    sch_op *by_wheel = NULL;
     int error = schi_await_init(&a);
     if (error) return error;
     for (size_t i = 0; i < n; i++) schi_op_set(ops[i], SCHI_OP_IDLE);
-    memset(&limit, 0, sizeof limit);
-    limit.op.type = &schi_timer_type;
-    limit.until = deadline;
+    if (deadline != SCH_FOREVER && schi_waits_by_wheel(a.th, &a.w)) {
+        limit = sch_timer_at(deadline);
+        by_wheel = &limit.op;
+    }
     do {
-        error = schi_await_round(&a, ops, n, deadline,
-                                 schi_waits_by_wheel(a.th, &a.w) && deadline != SCH_FOREVER
-                                     ? &limit.op
-                                     : NULL);
+        error = schi_await_round(&a, ops, n, deadline, by_wheel);
     } while (!error && schi_ops_done(ops, n) == n); /* to be polled again */
     schi_await_drop(&a);
     if (error == -ECANCELED) error = schi_tell_cancelled(a.th, error);
@@ -7719,35 +7793,18 @@ static int schi_io_runtime(sch_runtime **rt) {
     return schi_load_seq(&(*rt)->driver.on) ? 0 : schi_driver_start(*rt);
 }
 
-/* epoll tells if it has a descriptor already; files it never has. */
-static bool schi_io_has_file(schi_driver *d, int fd, const schi_io *but) {
-    bool found = false;
-    schi_lock(&d->lock);
-    for (uint32_t i = 0; i < d->num_records && !found; i++) {
-        schi_io *io = schi_io_at(d, i);
-        found = io != but && io->fd == fd && (io->traits & SCHI_FD_FILE);
-    }
-    schi_unlock(&d->lock);
-    return found;
-}
-
 /* Watch a descriptor that has been adopted. On error it stays the caller's. */
 static int schi_io_add(sch_io *out, sch_runtime *rt, int fd, int traits, pid_t pid) {
-    schi_io *io = schi_io_new(&rt->driver, rt, &rt->config.allocator);
-    int error = 0;
-    if (!io) return -ENOMEM;
-    io->fd = fd;
+    int error;
+    schi_io *io = schi_io_new(&rt->driver, rt, &rt->config.allocator, fd, &error);
+    if (!io) return error;
     io->traits = traits;
     io->pid = pid;
     /* rlx: published with the handle and the token. Ready as far as we know: a call will tell. */
     schi_store_rlx(&io->ready, SCHI_READABLE | SCHI_WRITABLE);
     if (!(traits & SCHI_FD_FILE)) {
         error = schi_poller_add(&rt->driver.poller, fd, schi_io_token(io));
-        if (error == -EPERM) traits |= SCHI_FD_FILE, error = 0;
-    }
-    if (!error && (traits & SCHI_FD_FILE)) {
-        io->traits = traits;
-        if (schi_io_has_file(&rt->driver, fd, io)) error = -EEXIST;
+        if (error == -EPERM) io->traits |= SCHI_FD_FILE, error = 0;
     }
     if (error) {
         schi_io_free(&rt->driver, io);
@@ -7787,42 +7844,51 @@ static SCHI_NOINLINE int64_t schi_io_try_file(schi_io *io, const sch_io_call *c)
     return f.result;
 }
 
-/* A connection was taken. It is of its listener's kind. */
-static int64_t schi_io_accepted(schi_io *listener, int fd, sch_io *out) {
-    int traits = SCHI_ACCEPTS_READY ? listener->traits : schi_fd_adopt(fd);
-    if (traits < 0) {
-        close(fd);
-        return traits;
+/* Take a connection; it is of its listener's kind. One that cannot be watched for want of memory is
+ * kept for the next call: it is not lost. */
+static int64_t schi_io_accept(schi_io *listener, const sch_io_call *c) {
+    int64_t fd = (int64_t)schi_xchg_seq(&listener->spare, 0u) - 1;
+    int traits = listener->traits, error;
+    if (fd < 0) fd = schi_io_try(listener, c, 0);
+    if (fd < 0) return fd;
+    if (!SCHI_ACCEPTS_READY) traits = schi_fd_adopt((int)fd);
+    error = traits < 0 ? traits
+                       : schi_io_add((sch_io *)c->buffer, listener->rt, (int)fd, traits, 0);
+    if (error) {
+        uint32_t other = schi_xchg_seq(&listener->spare, (uint32_t)fd + 1);
+        if (other) close((int)other - 1); /* two at once: one has to go */
     }
-    return schi_io_add_own(out, listener->rt, fd, traits, 0);
+    return error;
 }
 
 /* Do it if that can be done at once; else -EAGAIN. Counted in. */
 static int64_t schi_io_step(schi_io *io, const sch_io_call *c) {
-    schi_thread *th = schi_self();
-    int64_t result;
+    schi_thread *th;
+    if (SCHI_LIKELY(io->traits & SCHI_FD_SOCKET)) {
+        return c->kind == SCHI_CALL_ACCEPT ? schi_io_accept(io, c) : schi_io_try(io, c, 0);
+    }
     if (SCHI_UNLIKELY(io->traits & SCHI_FD_FILE) && c->kind <= SCHI_CALL_WRITEV) {
         return schi_io_try_file(io, c);
     }
-    result = schi_io_try(io, c, th && th->kind != SCHI_VISITOR ? SCHI_FD_OWN_THREAD : 0);
-    if (c->kind == SCHI_CALL_ACCEPT && result >= 0) {
-        result = schi_io_accepted(io, (int)result, (sch_io *)c->buffer);
-    }
-    return result;
+    th = schi_self();
+    return schi_io_try(io, c, th && th->kind != SCHI_VISITOR ? SCHI_FD_OWN_THREAD : 0);
 }
 
 static sch_status schi_io_poll(sch_op *base) {
     sch_io_op *op = (sch_io_op *)(void *)base;
-    schi_io *io = schi_io_enter(&op->io);
+    bool tried = op->call.entered; /* a moment ago: nothing was ready */
+    schi_io *io = tried ? (schi_io *)op->io.record : schi_io_enter(&op->io);
     sch_status status = SCH_READY;
+    op->call.entered = false;
     if (!io) {
         base->result = op->call.waited ? -ECANCELED : schi_io_error(&op->io);
         op->call.waited = false;
         return SCH_READY;
     }
     do {
-        base->result = schi_io_step(io, &op->call);
-        if (base->result != -EAGAIN) break;
+        if (!tried) base->result = schi_io_step(io, &op->call);
+        if (!tried && base->result != -EAGAIN) break;
+        tried = false;
         op->call.waited = true;
         if (schi_io_link(io, op)) {
             status = SCH_PENDING; /* it may be done and gone now, unless it is our own */
@@ -7876,12 +7942,14 @@ static int64_t schi_io_do_until(sch_io_op *op, uint64_t deadline) {
     int64_t result;
     if (!io) return schi_io_error(&op->io);
     result = schi_io_step(io, &op->call);
-    schi_io_leave(&io->rt->driver, io);
-    if (SCHI_UNLIKELY(result == -EAGAIN)) {
-        op->call.waited = true;
-        return sch_await_until(&op->op, deadline);
+    if (result == -EAGAIN) {
+        op->call.entered = true; /* the operation's poll goes on from here, and leaves */
+        result = sch_await_until(&op->op, deadline);
+        if (!op->call.entered) return result;
+    } else {
+        schi_use_budget(schi_self());
     }
-    schi_use_budget(schi_self());
+    schi_io_leave(&io->rt->driver, io);
     return result;
 }
 
@@ -8718,7 +8786,8 @@ SCH_API int sch_listen(sch_io *out, sch_runtime *rt, const struct sockaddr *addr
     fd = schi_fd_listen(addr, len, backlog);
     if (fd < 0) return fd;
     traits = schi_fd_adopt(fd);
-    return schi_io_add_own(out, rt, fd, traits < 0 ? SCHI_FD_SOCKET : traits, 0);
+    if (traits < 0) close(fd);
+    return traits < 0 ? traits : schi_io_add_own(out, rt, fd, traits, 0);
 }
 
 SCH_API sch_io_op sch_accept_op(const sch_io *listener, sch_io *out) {
@@ -8781,7 +8850,8 @@ SCH_API int sch_readable(sch_io *io) { return schi_io_await_ready(io, SCH_IO_REA
 SCH_API int sch_writable(sch_io *io) { return schi_io_await_ready(io, SCH_IO_WRITABLE); }
 
 SCH_API int sch_priority(sch_io *io) {
-    return SCHI_HAS_PRIORITY ? schi_io_await_ready(io, SCH_IO_PRIORITY) : -ENOTSUP;
+    if (!SCHI_HAS_PRIORITY && sch_io_fd(io) >= 0) return -ENOTSUP;
+    return schi_io_await_ready(io, SCH_IO_PRIORITY);
 }
 
 SCH_API int sch_signals_open(sch_io *io, sch_runtime *rt, const int *signals, size_t n) {
