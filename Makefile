@@ -9,7 +9,7 @@
 #   VALGRIND_TESTS    the same for `make valgrind`
 
 CXX ?= c++
-CASE ?= spawn_local
+CASE ?=
 VALGRIND_TESTS ?= mix_1 mix_2 slab task runq
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
@@ -117,14 +117,14 @@ check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDG
 	@LEVEL=all $(RUN) lint include matrix unit api examples process fault model stress fuzz asan \
 		ubsan tsan valgrind coverage kqueue embed cross platforms
 
-bench:       ## every benchmark, against the peers that are installed
-	@sh bench/run.sh
+bench:       ## every benchmark, against the peers that are installed; make bench CASE="echo timers"
+	@sh bench/run.sh $(CASE)
 
 bench-quick: ## the same, short
-	@sh bench/run.sh quick
+	@sh bench/run.sh quick $(CASE)
 
 hyperfine:   ## whole programs of one benchmark: make hyperfine CASE=spawn_local
-	@sh bench/run.sh hyperfine $(CASE)
+	@c="$(CASE)"; sh bench/run.sh hyperfine $${c:-spawn_local}
 
 setup:       ## install the tools of check and bench (Debian; elsewhere they are named)
 	@sh tests/setup.sh $(PACKAGES)

@@ -836,8 +836,9 @@ SCH_API sch_io_op sch_child_op(const sch_io *io, int *status);
  *          function; -EAGAIN, -ENOMEM as sch_block_on(). */
 SCH_API int sch_run_some(sch_runtime *rt, uint64_t budget_ns);
 
-/* A descriptor that is readable when there is something to run that is not a timer. Only to be
- * watched. Returns it, or a negative errno: -EINVAL, -ENOTSUP as sch_io_open(), the system's. */
+/* A descriptor that is readable when there is something to run that is not a timer; now and then it
+ * is so for nothing. Only to be watched.
+ * Returns  it, or a negative errno: -EINVAL; -ENOTSUP as sch_io_open(), the system's. */
 SCH_API int sch_poll_fd(sch_runtime *rt);
 
 /* When the first timer is due (sch_now()); 0: now, there is work queued; SCH_FOREVER: none. */
@@ -4280,7 +4281,7 @@ typedef struct schi_timer { /* in a sch_timer */
 typedef struct schi_wheel {
     schi_spinlock lock SCHI_ALIGNED(SCH_CACHELINE);
     SCHI_ATOMIC(uint64_t) next; /* ns; written under lock, read by any (W3) */
-    SCHI_ATOMIC(uint64_t) elapsed; /* written under lock, read by any */
+    uint64_t elapsed;           /* under lock */
     uint64_t num_timers;        /* under lock */
     uint64_t occupied[SCHI_WHEEL_LEVELS];
     schi_timer *slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS]; /* under lock: doubly linked */
@@ -4288,16 +4289,12 @@ typedef struct schi_wheel {
 
 static void schi_wheel_init(schi_wheel *w, uint64_t now) {
     memset(w, 0, sizeof *w);
-    schi_store_rlx(&w->elapsed, now >> SCHI_TICK_SHIFT); /* rlx: published with the core */
+    w->elapsed = now >> SCHI_TICK_SHIFT;
     schi_store_rlx(&w->next, SCH_FOREVER); /* rlx: published with the core */
 }
 
-static uint64_t schi_wheel_elapsed(schi_wheel *w) {
-    return schi_load_rlx(&w->elapsed); /* rlx: under the lock; else a hint */
-}
-
-static unsigned schi_wheel_level(schi_wheel *w, uint64_t tick) {
-    return (unsigned)(63 - __builtin_clzll((tick ^ schi_wheel_elapsed(w)) | 1)) / 6;
+static unsigned schi_wheel_level(const schi_wheel *w, uint64_t tick) {
+    return (unsigned)(63 - __builtin_clzll((tick ^ w->elapsed) | 1)) / 6;
 }
 
 static void schi_wheel_link(schi_wheel *w, schi_timer *t) {
@@ -4322,12 +4319,12 @@ static void schi_wheel_unlink(schi_wheel *w, schi_timer *t) {
 }
 
 /* The tick at which something is to be done: the earliest timers expire, or come down a level. */
-static uint64_t schi_wheel_next_tick(schi_wheel *w) {
+static uint64_t schi_wheel_next_tick(const schi_wheel *w) {
     for (unsigned level = 0; level < SCHI_WHEEL_LEVELS; level++) {
         if (w->occupied[level]) {
             unsigned shift = 6 * level + 6;
             uint64_t slot = schi_lowest_bit(w->occupied[level]);
-            return (schi_wheel_elapsed(w) >> shift << shift) | slot << (shift - 6);
+            return (w->elapsed >> shift << shift) | slot << (shift - 6);
         }
     }
     return SCHI_TICK_NEVER;
@@ -4349,10 +4346,9 @@ static void schi_wheel_insert_locked(schi_wheel *w, schi_timer *t, uint64_t tick
 
 /* Arm a timer. deadline: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
 static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadline) {
-    uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, elapsed, next;
+    uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, next;
     schi_spin_lock(&w->lock);
-    elapsed = schi_wheel_elapsed(w);
-    schi_wheel_insert_locked(w, t, (tick > elapsed ? tick : elapsed) + 1); /* W1 */
+    schi_wheel_insert_locked(w, t, (tick > w->elapsed ? tick : w->elapsed) + 1); /* W1 */
     next = schi_load_rlx(&w->next); /* rlx: under the lock */
     if (t->tick << SCHI_TICK_SHIFT < next) {
         schi_wheel_publish(w);
@@ -4401,7 +4397,7 @@ static void schi_wheel_cascade(schi_wheel *w, uint64_t tick) {
     t = w->slots[level][slot];
     w->slots[level][slot] = NULL;
     w->occupied[level] &= ~(UINT64_C(1) << slot);
-    schi_store_rlx(&w->elapsed, tick); /* rlx: under the lock */
+    w->elapsed = tick;
     for (; t; t = next) {
         next = t->next;
         schi_wheel_link(w, t);
@@ -4421,8 +4417,7 @@ static schi_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
         }
         schi_wheel_cascade(w, tick);
     }
-    /* rlx: under the lock */
-    if (until > schi_wheel_elapsed(w)) schi_store_rlx(&w->elapsed, until);
+    if (until > w->elapsed) w->elapsed = until;
     schi_wheel_publish(w);
     return NULL;
 }
@@ -4662,6 +4657,7 @@ static int64_t schi_io_try(schi_io *io, const sch_io_call *c, int own_thread) {
     if (result == -EAGAIN) {
         schi_io_clear(io, seen, c->want);
     } else if (result > 0 && c->kind <= SCHI_CALL_WRITEV && (io->traits & SCHI_FD_STREAM) &&
+               (SCHI_HAS_PRIORITY || c->want == SCHI_WRITABLE) && /* or short at an urgent byte */
                !(seen & (SCHI_READ_END | SCHI_PRIORITY)) && (size_t)result < schi_fd_asked(c)) {
         schi_io_clear(io, seen, c->want);
     }
@@ -6278,8 +6274,8 @@ static void schi_core_maintain(schi_thread *th) {
     schi_core_settle(core);
     schi_count(&core->m.maintenances, 1);
     schi_timers_serve(th);
-    /* rlx: hints; who takes the watch asks the driver. */
-    if (schi_load_rlx(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) {
+    /* acq: pairs with start; the poller is there. rlx: a hint, who takes the watch asks, too. */
+    if (schi_load_acq(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) {
         schi_io_poll_driver(th, NULL);
     }
     if (SCHI_UNLIKELY(schi_is_closing(th->rt)) && !core->closed) schi_core_close(th);
@@ -7595,20 +7591,13 @@ static bool schi_waits_by_wheel(schi_thread *th, const schi_waiter *w) {
     return w->task || (th && th->rt->config.paused_clock);
 }
 
-/* More than two ticks after the last one that this core's wheel has seen? Then the clock need not
- * be asked: if the time has passed all the same, the timer fires when the core looks next. */
-static bool schi_is_far(schi_thread *th, uint64_t time) {
-    return th && th->core &&
-           time >> SCHI_TICK_SHIFT > schi_wheel_elapsed(&th->core->wheel) + 2;
-}
-
 static sch_status schi_timer_poll(sch_op *op) {
     sch_timer *timer = (sch_timer *)(void *)op;
     schi_thread *th = schi_self();
     schi_waiter *w = op->in_poll_task ? NULL : (schi_waiter *)op->waiter;
     op->result = 0;
     schi_timer_of(op)->wheel = NULL;
-    if (!schi_is_far(th, timer->until) && schi_now_of(th) >= timer->until) return SCH_READY;
+    if (schi_now_of(th) >= timer->until) return SCH_READY;
     if (timer->until > SCH_FOREVER - ((uint64_t)2 << SCHI_TICK_SHIFT)) return SCH_PENDING;
     if (w && !schi_waits_by_wheel(th, w)) { /* a thread: it wakes by itself and asks again */
         if (timer->until < w->deadline) w->deadline = timer->until;

@@ -160,7 +160,7 @@ build_go() {
         case=$(basename "$(dirname "$source")")
         target=$out/$case/go
         mkdir -p "$out/$case"
-        stale "$target" "$source" bench/bench.go bench/go.mod bench/echo/server/server.go || continue
+        stale "$target" "$source" bench/bench.go bench/go.mod bench/echo/server || continue
         compile "$target" go_program "$target" "$case/go.go" ||
             missing "$case/go" "does not compile, see $target.log"
     done

@@ -20,7 +20,7 @@ function ratio(x) { return sprintf(x < 0.1 ? "%.3f" : "%.2f", x) }
 function unit_of(case_name, variant) {
     if (case_name == "memory" || variant == "memory") return "bytes"
     if (case_name ~ /^wake_/ || variant == "lateness") return "p50"
-    if (case_name ~ /^(echo|http)$/ || variant == "fire") return "cpu"
+    if (case_name ~ /^(echo|http|timers)$/) return "cpu"
     return "wall"
 }
 
@@ -43,7 +43,7 @@ function reference(g, name, from,   i, c, m, best) {
 function verdict(is, most) { return is <= most ? "met; " : "MISSED; " }
 
 # One goal of sched.h, and whether it is met.
-function goal_text(g, k, x,   limit, name, most, r, text, of) {
+function goal_text(g, k, x,   limit, name, most, r, is, text, of) {
     limit = goal_limit[g, x]
     name = goal_reference[g, x]
     most = goal_ratio[g, x]
@@ -68,7 +68,8 @@ function goal_text(g, k, x,   limit, name, most, r, text, of) {
         is = median[k]
     }
     text = text sprintf("<= %s x %s ", most, of)
-    return r == 0 ? text "(not there); " : text sprintf("(%s) ", ratio(is / r)) verdict(is / r, most)
+    if (r == 0) return text "(not there); "
+    return text sprintf("(%s) ", ratio(is / r)) verdict(is / r, most)
 }
 BEGIN {
     while ((getline line < goals_file) > 0) {
@@ -141,7 +142,8 @@ END {
         last_title = "CPU/tok"
         if (u == "bytes") { title = "bytes a task"; second_title = "tables"; last_title = "" }
         if (u == "p50") { title = "ns, p50"; second_title = "send"; last_title = "p99 us" }
-        if (u == "cpu") { title = "CPU ns an operation"; second_title = "wall ns"; last_title = "p99 us" }
+        if (u == "cpu") { title = "CPU ns an operation"; second_title = "wall ns" }
+        if (u == "cpu") last_title = "p99 us"
         if (f[1] == "echo" || f[1] == "http") title = "CPU ns of the server a request"
         if (f[2] == "self") title = "CPU ns of both sides a request"
         printf "\n%s %s, workers=%s, %s\n", f[1], f[2], f[3], title

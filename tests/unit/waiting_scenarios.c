@@ -4,29 +4,29 @@
 #include "support.h"
 
 /* Every core is idle: somebody sleeps in the watch's seat, or is about to. */
-static void known_all_asleep(sch_runtime *rt) {
+static void waiting_all_asleep(sch_runtime *rt) {
     WAIT_FOR(support_metrics(rt).num_idle_workers == sch_num_workers(rt));
     support_nap(2000);
 }
 
 /* A descriptor that nothing ever comes from, so that the watch sleeps in the driver. */
-static int known_start_driver(sch_runtime *rt, sch_io *io) { return io_half(rt, IO_PIPE, io); }
+static int waiting_start_driver(sch_runtime *rt, sch_io *io) { return io_half(rt, IO_PIPE, io); }
 
-static void known_stop_driver(sch_io *io, int peer) {
+static void waiting_stop_driver(sch_io *io, int peer) {
     EXPECT_EQ(sch_io_close(io), 0);
     close(peer);
 }
 
 /* Timers and whoever sleeps ---------------------------------------------------------------------*/
 
-static void known_short_nap(void *arg) {
+static void waiting_short_nap(void *arg) {
     const uint64_t start = sch_now();
     EXPECT_EQ(sch_sleep(3 * SCH_MILLISECOND), 0);
     EXPECT(sch_now() - start < IO_LONG);
     support_count(arg);
 }
 
-static void known_long_nap(void *arg) {
+static void waiting_long_nap(void *arg) {
     (void)arg;
     EXPECT_EQ(sch_sleep(3600 * SCH_SECOND), -ECANCELED);
 }
@@ -42,25 +42,25 @@ TEST(known_tokio_3190_earlier_timer_reaches_the_sleeper) {
         unsigned naps = 0;
         int peer = -1;
         sch_io io;
-        if (how & 4) peer = known_start_driver(rt, &io);
-        sch_task *late = sch_spawn(rt, known_long_nap, NULL);
+        if (how & 4) peer = waiting_start_driver(rt, &io);
+        sch_task *late = sch_spawn(rt, waiting_long_nap, NULL);
         for (unsigned i = 0; i < 3; i++) {
-            known_all_asleep(rt);
-            EXPECT_EQ(sch_join(sch_spawn_blocking(rt, known_short_nap, &naps)), 0);
-            known_all_asleep(rt);
-            support_run(rt, known_short_nap, &naps);
+            waiting_all_asleep(rt);
+            EXPECT_EQ(sch_join(sch_spawn_blocking(rt, waiting_short_nap, &naps)), 0);
+            waiting_all_asleep(rt);
+            support_run(rt, waiting_short_nap, &naps);
         }
         EXPECT_EQ(naps, 6);
         EXPECT_EQ(sch_cancel(late), 0);
         EXPECT_EQ(sch_join(late), -ECANCELED);
-        if (how & 4) known_stop_driver(&io, peer);
+        if (how & 4) waiting_stop_driver(&io, peer);
         support_end(rt, &memory);
     }
 }
 
 /* go#42237: the same as a race: a deadline is set while the sleeper makes up its mind how long to
  * sleep. Once it is set nobody comes by again: what is forgotten stays so. */
-static void known_nap(void *arg) {
+static void waiting_nap(void *arg) {
     const uint64_t until = sch_now() + test_random() % (2 * SCH_MILLISECOND);
     (void)arg;
     EXPECT_EQ(sch_sleep_until(until), 0);
@@ -76,19 +76,19 @@ TEST(known_go_42237_sleeps_past_a_new_deadline) {
         sch_io io;
         config.no_standby = true; /* who comes round every 5 ms would hide it */
         sch_runtime *rt = support_begin(&config);
-        if (how >= 3) peer = known_start_driver(rt, &io);
+        if (how >= 3) peer = waiting_start_driver(rt, &io);
         for (size_t n = test_scale(100); n > 0; n--) {
             const unsigned who = 1 + (unsigned)(test_random() % 3); /* a task, a job, both */
             sch_task *naps[2] = {NULL, NULL};
-            if (who & 1) naps[0] = sch_spawn(rt, known_nap, NULL);
-            if (who & 2) naps[1] = sch_spawn_blocking(rt, known_nap, NULL);
+            if (who & 1) naps[0] = sch_spawn(rt, waiting_nap, NULL);
+            if (who & 2) naps[1] = sch_spawn_blocking(rt, waiting_nap, NULL);
             support_nap((long)(test_random() % 50));
             support_run(rt, support_count, &ran); /* makes it get up, and lie down again */
             for (unsigned i = 0; i < 2; i++) {
                 if (naps[i]) EXPECT_EQ(sch_join(naps[i]), 0);
             }
         }
-        if (how >= 3) known_stop_driver(&io, peer);
+        if (how >= 3) waiting_stop_driver(&io, peer);
         support_end(rt, &memory);
     }
 }
@@ -100,7 +100,7 @@ TEST(known_go_42515_ring_taken_by_another) {
     sch_config config = support_config(&memory, 0); /* nobody sleeps there but this thread */
     sch_runtime *rt = support_begin(&config);
     sch_io io;
-    int peer = known_start_driver(rt, &io);
+    int peer = waiting_start_driver(rt, &io);
     schi_alarm *alarm = &rt->seats[SCHI_WATCH].alarm;
     schi_ready events[SCHI_POLL_BATCH];
     (void)schi_poller_wait(&rt->driver.poller, alarm, 0, events);
@@ -113,7 +113,7 @@ TEST(known_go_42515_ring_taken_by_another) {
         EXPECT(schi_now_ns() - start < IO_LONG / 2);
         (void)schi_poller_wait(&rt->driver.poller, alarm, schi_now_ns() + 1, events); /* taken */
     }
-    known_stop_driver(&io, peer);
+    waiting_stop_driver(&io, peer);
     support_end(rt, &memory);
 }
 
@@ -145,7 +145,7 @@ TEST(known_tokio_8334_ends_of_each_level) {
 }
 
 /* tokio#6634, #6612, #5710: times near the end of time overflow, or are taken for a marker. */
-static void known_endless(void *arg) {
+static void waiting_endless(void *arg) {
     const uint64_t year = 365 * 24 * 3600 * SCH_SECOND;
     const uint64_t times[] = {500 * year, SCH_FOREVER >> 1, SCH_FOREVER - (UINT64_C(4) << 20),
                               SCH_FOREVER - (UINT64_C(2) << 20), SCH_FOREVER - 2, SCH_FOREVER - 1,
@@ -163,7 +163,7 @@ static void known_endless(void *arg) {
     }
 }
 
-static void known_sleep_for_ever(void *arg) {
+static void waiting_sleep_for_ever(void *arg) {
     EXPECT_EQ(sch_sleep_until(*(uint64_t *)arg), -ECANCELED);
 }
 
@@ -175,10 +175,10 @@ TEST(known_tokio_6634_deadlines_at_the_end_of_time) {
         sch_config config = support_config(&memory, workers);
         sch_runtime *rt = support_begin(&config);
         for (int place = 0; place < OPS_PLACES - (workers == 0); place++) {
-            ops_run(rt, place, known_endless, NULL);
+            ops_run(rt, place, waiting_endless, NULL);
         }
         for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
-            sch_task *task = sch_spawn(rt, known_sleep_for_ever, &times[i]);
+            sch_task *task = sch_spawn(rt, waiting_sleep_for_ever, &times[i]);
             if (workers > 0) support_nap(2000);
             if (workers == 0) {
                 EXPECT_EQ(sch_run_some(rt, 0), 0);
@@ -194,7 +194,7 @@ TEST(known_tokio_6634_deadlines_at_the_end_of_time) {
 
 /* Readiness -------------------------------------------------------------------------------------*/
 
-static schi_ready known_event(const sch_io *io) {
+static schi_ready waiting_event(const sch_io *io) {
     schi_ready event;
     event.token = schi_io_token((schi_io *)io->record);
     event.bits = SCHI_READABLE;
@@ -211,10 +211,10 @@ TEST(known_tokio_6133_event_while_a_call_finds_nothing) {
     sch_io io[2];
     int peer[2];
     for (int i = 0; i < 2; i++) peer[i] = io_half(rt, IO_PIPE, &io[i]);
-    known_all_asleep(rt);
+    waiting_all_asleep(rt);
     schi_io *one = (schi_io *)io[0].record;
     for (int other = 0; other < 2; other++) {
-        schi_ready event = known_event(&io[other]);
+        schi_ready event = waiting_event(&io[other]);
         schi_expired due;
         due.num = 0;
         uint32_t seen = schi_load_seq(&one->ready);
@@ -224,13 +224,13 @@ TEST(known_tokio_6133_event_while_a_call_finds_nothing) {
         EXPECT_EQ((schi_load_seq(&one->ready) & SCHI_READABLE) != 0, other == 0);
         EXPECT_EQ(due.num, 0);
     }
-    for (int i = 0; i < 2; i++) known_stop_driver(&io[i], peer[i]);
+    for (int i = 0; i < 2; i++) waiting_stop_driver(&io[i], peer[i]);
     support_end(rt, &memory);
 }
 
 /* tokio#3019, libxev#234, #239: an event that was fetched before its descriptor was closed is given
  * to whoever has the record now. */
-static void known_read_one(void *arg) {
+static void waiting_read_one(void *arg) {
     char byte;
     EXPECT_EQ(sch_read((sch_io *)arg, &byte, 1), 1);
 }
@@ -241,28 +241,28 @@ TEST(known_tokio_3019_event_of_a_closed_descriptor) {
     sch_runtime *rt = support_begin(&config);
     sch_io old, io;
     int gone = io_half(rt, IO_PIPE, &old);
-    schi_ready stale = known_event(&old), event;
-    known_stop_driver(&old, gone);
+    schi_ready stale = waiting_event(&old), event;
+    waiting_stop_driver(&old, gone);
     int peer = io_half(rt, IO_PIPE, &io);
     schi_io *record = (schi_io *)io.record;
     EXPECT(record == (schi_io *)old.record); /* else this says nothing */
-    sch_task *reader = sch_spawn(rt, known_read_one, &io);
-    known_all_asleep(rt);
+    sch_task *reader = sch_spawn(rt, waiting_read_one, &io);
+    waiting_all_asleep(rt);
     for (int now = 0; now < 2; now++) {
         uint32_t before = schi_load_seq(&record->ready);
         schi_expired due;
         due.num = 0;
-        event = now ? known_event(&io) : stale;
+        event = now ? waiting_event(&io) : stale;
         EXPECT(schi_io_event(&rt->driver, &event, &due));
         EXPECT_EQ(due.num, now);
         EXPECT_EQ(schi_load_seq(&record->ready) != before, now);
         schi_grant_expired(NULL, &due); /* looks again, in vain */
     }
-    known_all_asleep(rt);
+    waiting_all_asleep(rt);
     EXPECT(!sch_is_done(reader));
     io_put(peer, "x", 1);
     EXPECT_EQ(sch_join(reader), 0);
-    known_stop_driver(&io, peer);
+    waiting_stop_driver(&io, peer);
     support_end(rt, &memory);
 }
 
@@ -284,8 +284,8 @@ TEST(known_tokio_6329_failed_registration) {
     EXPECT(rt->driver.num_records <= records + 1);
     EXPECT_EQ(support_metrics(rt).io_opened_count, 1);
     io_put(peer, "x", 1);
-    support_run(rt, known_read_one, &io);
-    known_stop_driver(&io, peer);
+    support_run(rt, waiting_read_one, &io);
+    waiting_stop_driver(&io, peer);
     EXPECT_EQ(support_metrics(rt).io_closed_count, 1);
     support_end(rt, &memory);
 }
@@ -302,7 +302,7 @@ TEST(known_tokio_8222_hook_before_the_park_in_the_driver) {
         config.hooks.on_thread_park = hooks_last_park;
         config.hooks.user = &a;
         sch_runtime *rt = support_begin(&config);
-        int peer = known_start_driver(rt, &io);
+        int peer = waiting_start_driver(rt, &io);
         a.sleeper = sch_spawn(rt, hooks_last_sleeper, &a.woken);
         for (unsigned i = 1; i <= 50; i++) {
             support_set(&a.armed, i % 2 + 1);
@@ -312,12 +312,12 @@ TEST(known_tokio_8222_hook_before_the_park_in_the_driver) {
         }
         EXPECT_EQ(sch_cancel(a.sleeper), 0);
         EXPECT_EQ(sch_join(a.sleeper), -ECANCELED);
-        known_stop_driver(&io, peer);
+        waiting_stop_driver(&io, peer);
         support_end(rt, &memory);
     }
 }
 
-/* libevent#636, nng#575: without EPOLLET, or EV_CLEAR, what nobody reads is told again and again. */
+/* libevent#636, nng#575: without EPOLLET, or EV_CLEAR, what nobody reads is told over and over. */
 TEST(known_nng_575_input_that_nobody_reads) {
     for (int kind = IO_PIPE; kind <= IO_TCP; kind++) {
         for (int end = 0; end < 2; end++) {
@@ -328,11 +328,11 @@ TEST(known_nng_575_input_that_nobody_reads) {
             int peer = io_half(rt, (enum io_kind)kind, &io);
             io_put(peer, "x", 1);
             if (end) close(peer);
-            known_all_asleep(rt);
+            waiting_all_asleep(rt);
             const uint64_t told = support_metrics(rt).io_event_count;
             support_nap(20000);
             EXPECT(support_metrics(rt).io_event_count <= told + 2);
-            support_run(rt, known_read_one, &io); /* and is still there */
+            support_run(rt, waiting_read_one, &io); /* and is still there */
             EXPECT_EQ(sch_io_close(&io), 0);
             if (!end) close(peer);
             support_end(rt, &memory);
