@@ -36,7 +36,7 @@
  *
  * WHAT IT IS
  *   A scheduler that runs very many cheap tasks on all cores by work stealing. A task is an
- *   ordinary C function that may wait anywhere - for another task, a wake, its turn - in
+ *   ordinary C function that may wait anywhere - for another task, a time, a socket - in
  *   straight-line code. While it waits, its thread runs other tasks. What blocks the thread itself
  *   (a file, a foreign library) goes through sch_block_in_place() or sch_spawn_blocking(). No
  *   dependency but libc and threads, no global state: a program may hold several runtimes, and they
@@ -99,8 +99,10 @@
  *   Spawning   never runs the new task inline, never blocks on a running task.
  *   Fairness   The injector and maintenance get their turn whatever the local tasks do; a task that
  *              never has to wait yields after SCH_BUDGET operations. A task that computes is not
- *              preempted: while a core is free, tasks queued behind it start elsewhere within two
- *              standby periods (5 ms each) and one wake.
+ *              preempted: while a core is free, tasks queued behind it, due timers and ready
+ *              descriptors are served elsewhere within two standby periods (5 ms each) and a wake.
+ *   Time       Never early; in ticks of 2^20 ns.
+ *   Results    A wait that says -ETIMEDOUT or -ECANCELED has taken nothing: no byte is lost.
  *   Memory     All of it comes from config.allocator, task stacks through its page callbacks; the
  *              system adds what its threads and locks take, and the threads' own stacks. Out
  *              of memory is an error to the caller of whatever needed it; nothing is lost or
@@ -114,7 +116,8 @@
  *   TLS        A task may continue on another thread after any wait. Do not keep the address of a
  *              thread-local across one, nor hold a pthread mutex, nor call pthread_exit.
  *   Signals    Our threads block all signals but faults, and a program that a task starts inherits
- *              that: set the mask in the child, or by POSIX_SPAWN_SETSIGMASK.
+ *              that: set the mask in the child, or by POSIX_SPAWN_SETSIGMASK. SIGPIPE never shows.
+ *              sch_signals_open() makes signals input.
  *   fork       In the child what the parent made answers -EOWNERDEAD; functions without a result do
  *              nothing. The thread that forked is a plain thread there: it may make new runtimes. A
  *              task that returns in the child ends it as exit(0) does. Hooks and drop functions
@@ -709,7 +712,8 @@ typedef struct sch_io {
     uint64_t generation; /* private */
 } sch_io;
 
-/* Give a descriptor to a runtime: it becomes non-blocking, and sch_io_close() closes it.
+/* Give a descriptor to a runtime: it becomes non-blocking (so does every other descriptor of the
+ * same open file: a shell's, if it is its standard input), and sch_io_close() closes it.
  *   rt       NULL: the current one. The first descriptor of a runtime starts its driver.
  * Returns  0; on error fd stays the caller's: -EBADF, -EINVAL; -EEXIST it was given before and not
  *          closed by sch_io_close();
@@ -718,8 +722,9 @@ typedef struct sch_io {
  */
 SCH_API int sch_io_open(sch_io *io, sch_runtime *rt, int fd);
 
-/* Close it. Who waits for it gets -ECANCELED, later calls -EBADF. The descriptor itself is closed,
- * and its number free, when the last call that is under way has left.
+/* Close it. Who waits for it gets -ECANCELED (also a plain thread when the runtime has shut down),
+ * later calls -EBADF. The descriptor itself is closed, and its number free, when the last call that
+ * is under way has left.
  * Returns  0; -EBADF. What was not closed is when the runtime is freed. */
 SCH_API int sch_io_close(sch_io *io);
 
@@ -782,7 +787,7 @@ SCH_API int sch_priority(sch_io *io); /* kqueue: -ENOTSUP */
 
 /* Signals as input: each read of one takes a signal that has come.
  *   open     blocks the signals in the calling thread. A runtime's threads have them blocked; call
- *            it in main before there are others, or they have the signal delivered the usual way.
+ *            it before you make threads of your own, or those get the signal the usual way.
  *   wait     returns the number of the next signal, or a negative errno. */
 SCH_API int sch_signals_open(sch_io *io, sch_runtime *rt, const int *signals, size_t n);
 SCH_API int sch_signal_wait(sch_io *io);
@@ -4239,7 +4244,7 @@ static void schi_stack_fresh(schi_stack *s) {
 /*==================================================================================================
  * MARK: - [8] Timer wheel (private)
  *   What is due when: insert, remove and expire in constant time.
- *   Uses [2] [4].  Used by [11] [14].  Tests: tests/unit/wheel.c, tests/model/wheel.c
+ *   Uses [2] [4].  Used by [11] [14].  Tests: tests/unit/wheel.c, tests/model/waiting.c
  *================================================================================================*/
 
 /* Timer wheel: hierarchical, one for each core.
@@ -4425,7 +4430,7 @@ static schi_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
 /*==================================================================================================
  * MARK: - [9] Driver (private)
  *   The descriptors of a runtime: which are ready, who waits for them, which are gone.
- *   Uses [2]-[4].  Used by [11] [14].  Tests: tests/unit/io.c, tests/kqueue/
+ *   Uses [2]-[4].  Used by [11] [14].  Tests: tests/unit/io.c, tests/model/descriptors.c
  *================================================================================================*/
 
 /* Driver.
@@ -4468,6 +4473,7 @@ typedef struct schi_io {
 
 typedef struct schi_driver {
     schi_word on;       /* any: somebody uses descriptors */
+    schi_word stopped;  /* any: the runtime's threads are about to end */
     schi_poller poller; /* fixed once on */
     schi_mutex lock;
     SCHI_ATOMIC(schi_io *) chunks[SCHI_IO_CHUNKS]; /* under lock, read by any */
@@ -4629,12 +4635,13 @@ static void schi_io_unlink(schi_io *io, sch_io_op *op) {
 }
 
 /* Wait for an event. false: what it wants is ready, or the descriptor is closing. */
-static bool schi_io_link(schi_io *io, sch_io_op *op) {
+static bool schi_io_link(schi_driver *d, schi_io *io, sch_io_op *op) {
     bool may;
     schi_spin_lock(&io->lock);
     /* rlx: under lock; whoever closes takes the lock after it has said so. */
     may = !(schi_load_rlx(&io->ready) & op->call.want) &&
-          !(schi_load_rlx(&io->word) & SCHI_IO_CLOSING); /* rlx: as above */
+          !(schi_load_rlx(&io->word) & SCHI_IO_CLOSING) && /* rlx: as above */
+          !schi_load_seq(&d->stopped);
     if (may) {
         op->call.next = io->waiting;
         op->call.prev = NULL;
@@ -4935,7 +4942,9 @@ static uint64_t schi_clock(sch_runtime *rt) {
     return schi_now_ns();
 }
 
-static uint64_t schi_now_of(schi_thread *th) { return th ? schi_clock(th->rt) : schi_now_ns(); }
+static uint64_t schi_now_of(schi_thread *th) {
+    return th && th->rt ? schi_clock(th->rt) : schi_now_ns();
+}
 
 /* When the system's clock will show this time of the runtime's: never, if that is paused. */
 static uint64_t schi_real_time(sch_runtime *rt, uint64_t time) {
@@ -6486,8 +6495,7 @@ static bool schi_pool_is_idle(schi_pool *p) {
     bool idle;
     schi_lock(&p->lock);
     idle = schi_counted(&p->idle_threads) + schi_load_seq(&p->waiting) ==
-               schi_counted(&p->threads) &&
-           schi_counted(&p->queued) == 0;
+           schi_counted(&p->threads); /* jobs may be queued behind those that wait */
     schi_unlock(&p->lock);
     return idle;
 }
@@ -7043,12 +7051,40 @@ static void schi_heap_cancel_all(schi_thread *th, schi_core *core, schi_heap *he
     }
 }
 
+/* Nobody will serve the descriptors and the timers any more: plain threads that wait for them, and
+ * tasks of other runtimes, shall not do so for ever. */
+static void schi_stop_serving(sch_runtime *rt) {
+    schi_driver *d = &rt->driver;
+    schi_expired due;
+    uint32_t n;
+    schi_store_seq(&d->stopped, 1u);
+    schi_lock(&d->lock);
+    n = d->num_records;
+    schi_unlock(&d->lock);
+    for (uint32_t i = 0; i < n;) {
+        schi_io *io = schi_io_at(d, i);
+        due.num = 0;
+        schi_spin_lock(&io->lock);
+        if (schi_io_take(io, SCHI_IO_BITS, true, &due)) i++;
+        schi_spin_unlock(&io->lock);
+        schi_grant_expired(schi_self(), &due);
+    }
+    if (rt->config.paused_clock) schi_store_seq(&rt->paused_at, SCH_FOREVER); /* time is over */
+    for (unsigned i = 0; i < rt->num_cores && rt->config.paused_clock;) {
+        due.num = 0;
+        schi_wheel_collect(&rt->cores[i]->wheel, SCH_FOREVER, &due);
+        if (due.num < SCHI_EXPIRE_BATCH) i++;
+        schi_grant_expired(schi_self(), &due);
+    }
+}
+
 /* No task lives and everything is closed: let everybody go. */
 static void schi_finish(sch_runtime *rt) {
     schi_idle *d = &rt->idle;
     bool alone;
     schi_inject_close(&rt->inject);
     schi_pool_close(&rt->pool);
+    schi_stop_serving(rt);
     schi_lock(&d->lock);
     rt->finished = true;
     alone = rt->num_threads == 0;
@@ -7535,7 +7571,7 @@ static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout, boo
 /*==================================================================================================
  * MARK: - [14] Operations (private)
  *   One way to wait for all that will be ready.
- *   Uses [8] [11] [13].  Used by [18].  Tests: tests/unit/ops.c, tests/unit/timers.c
+ *   Uses [8] [11] [13].  Used by [18].  Tests: tests/unit/ops.c, tests/model/waiting.c
  *================================================================================================*/
 
 /* Operations.
@@ -7816,11 +7852,13 @@ typedef struct schi_file_call {
     schi_io *io;
     const sch_io_call *call;
     int64_t result;
+    bool done;
 } schi_file_call;
 
 static void schi_file_try(void *arg) {
     schi_file_call *f = (schi_file_call *)arg;
     f->result = schi_fd_try(f->io->fd, f->io->traits, 0, f->call);
+    f->done = true;
 }
 
 /* What cannot be watched may block: off the core, as long as there is a thread for that. */
@@ -7828,8 +7866,9 @@ static SCHI_NOINLINE int64_t schi_io_try_file(schi_io *io, const sch_io_call *c)
     schi_file_call f;
     f.io = io;
     f.call = c;
-    f.result = 0;
-    if (sch_block_in_place(schi_file_try, &f) == -EAGAIN) schi_file_try(&f);
+    f.done = false;
+    (void)sch_block_in_place(schi_file_try, &f);
+    if (!f.done) schi_file_try(&f); /* no thread, or a hook or drop function, where nothing waits */
     return f.result;
 }
 
@@ -7879,13 +7918,15 @@ static sch_status schi_io_poll(sch_op *base) {
         if (!tried && base->result != -EAGAIN) break;
         tried = false;
         op->call.waited = true;
-        if (schi_io_link(io, op)) {
+        if (schi_io_link(&io->rt->driver, io, op)) {
             status = SCH_PENDING; /* it may be done and gone now, unless it is our own */
             break;
         }
-        base->result = -ECANCELED; /* closing; else something has come, and it is tried again */
+        /* Closing, or nobody would tell; else something has come, and it is tried again. */
+        base->result = -ECANCELED;
         /* rlx: set before link said no */
-    } while (!(schi_load_rlx(&io->word) & SCHI_IO_CLOSING));
+    } while (!(schi_load_rlx(&io->word) & SCHI_IO_CLOSING) &&
+             !schi_load_seq(&io->rt->driver.stopped));
     if (status == SCH_READY) op->call.waited = false;
     schi_io_leave(&io->rt->driver, io);
     return status;

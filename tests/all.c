@@ -35,6 +35,7 @@
 #include "unit/io.c"
 #include "unit/signals.c"
 #include "unit/embed.c"
+#include "unit/waiting_scenarios.c"
 #include "unit/scenarios.c"
 #include "unit/misuse.c"
 #include "unit/coverage.c"

@@ -1257,7 +1257,7 @@ TEST(io_rules_of_readiness) {
     none.num = 0;
     uint32_t seen = schi_load_seq(&record->ready);
     EXPECT(seen & SCHI_READABLE); /* as far as is known */
-    EXPECT(!schi_io_link(record, &op));
+    EXPECT(!schi_io_link(&rt->driver, record, &op));
     EXPECT(schi_io_event(&rt->driver, &event, &none)); /* after we looked */
     schi_io_clear(record, seen, SCHI_READABLE);
     EXPECT(schi_load_seq(&record->ready) & SCHI_READABLE);
@@ -1268,11 +1268,11 @@ TEST(io_rules_of_readiness) {
     event.token ^= UINT64_C(1) << 32; /* of another generation */
     EXPECT(schi_io_event(&rt->driver, &event, &none));
     EXPECT(!(schi_load_seq(&record->ready) & SCHI_READABLE));
-    EXPECT(schi_io_link(record, &op));
+    EXPECT(schi_io_link(&rt->driver, record, &op));
     EXPECT_EQ(schi_io_cancel(&op.op), SCH_OP_REMOVED);
     EXPECT(record->waiting == NULL);
     schi_or_acqrel(&record->word, SCHI_IO_CLOSING);
-    EXPECT(!schi_io_link(record, &op));
+    EXPECT(!schi_io_link(&rt->driver, record, &op));
     schi_and_acqrel(&record->word, ~SCHI_IO_CLOSING);
     EXPECT_EQ(none.num, 0);
     EXPECT_EQ(sch_io_close(&io), 0);
@@ -2154,3 +2154,71 @@ static void io_mix_body(sch_runtime *rt) {
 }
 
 TEST(io_mix) { io_in_each_runtime(io_mix_body); }
+
+/* Where nothing may wait, and after the end -----------------------------------------------------*/
+
+static void io_no_work(void *arg) { (void)arg; }
+
+static sch_io io_dropped_file;
+
+static void io_drop_reads(void *arg) {
+    char got[8];
+    (void)arg;
+    EXPECT(sch_now() > 0);
+    if (!io_dropped_file.record) return;
+    EXPECT_EQ(sch_read(&io_dropped_file, got, sizeof got), 5); /* a file blocks: here it may */
+    EXPECT_EQ(sch_sleep(SCH_SECOND), -EPERM);
+}
+
+TEST(io_in_drop_functions) {
+    static const sch_spawn_desc desc = {"dropped", SCH_HERE, 0, io_drop_reads};
+    checked_memory memory;
+    sch_config config = support_config(&memory, 2);
+    sch_runtime *rt = support_begin(&config);
+    char name[] = "/tmp/sched-h-XXXXXX";
+    int fd = mkstemp(name);
+    if (!EXPECT(fd >= 0)) return;
+    EXPECT_EQ(unlink(name), 0);
+    EXPECT_EQ(pwrite(fd, "12345", 5, 0), 5);
+    memset(&io_dropped_file, 0, sizeof io_dropped_file);
+    EXPECT(sch_spawn_with(NULL, &desc, io_no_work, NULL) == NULL); /* no runtime: dropped */
+    EXPECT_EQ(sch_io_open(&io_dropped_file, rt, fd), 0);
+    EXPECT_EQ(sch_join(sch_spawn_with(rt, &desc, io_no_work, NULL)), 0);
+    EXPECT_EQ(sch_io_close(&io_dropped_file), 0);
+    support_end(rt, &memory);
+}
+
+/* Shutdown ends what plain threads wait for through the runtime. */
+typedef struct io_left_behind {
+    sch_io io;
+    SCHI_ATOMIC(unsigned) waits;
+} io_left_behind;
+
+static void io_stay_behind(void *arg, unsigned me) {
+    io_left_behind *l = (io_left_behind *)arg;
+    sch_runtime *rt = (sch_runtime *)((schi_io *)l->io.record)->rt;
+    char byte;
+    if (me == 0) {
+        while (!schi_load_seq(&l->waits)) sched_yield();
+        support_nap(2000); /* most likely it waits by now */
+        EXPECT_EQ(sch_runtime_shutdown(rt, SCH_FOREVER), 0);
+        return;
+    }
+    schi_store_seq(&l->waits, 1u);
+    EXPECT_EQ(sch_read(&l->io, &byte, 1), -ECANCELED);
+    EXPECT_EQ(sch_read(&l->io, &byte, 1), -ECANCELED); /* and from then on */
+}
+
+TEST(io_plain_threads_after_the_shutdown) {
+    for (int i = 0; i < 4; i++) {
+        checked_memory memory;
+        sch_config config = support_config(&memory, 2);
+        sch_runtime *rt = support_begin(&config);
+        io_left_behind l;
+        int peer = io_half(rt, IO_TCP, &l.io);
+        schi_store_seq(&l.waits, 0u);
+        crew_run(2, io_stay_behind, &l);
+        close(peer);
+        support_end(rt, &memory);
+    }
+}

@@ -570,3 +570,30 @@ TEST(ops_shields_with_a_time) {
     ops_shields(false, SCH_CURRENT_THREAD);
     ops_shields(true, SCH_CURRENT_THREAD);
 }
+
+/* On a paused clock: jobs queued behind jobs that sleep; a visitor's sleep after the shutdown. */
+static void ops_short_sleep(void *arg) {
+    (void)arg;
+    EXPECT_EQ(sch_sleep(SCH_MILLISECOND), 0);
+}
+
+static void ops_sleep_after_the_end(void *arg) {
+    EXPECT_EQ(sch_runtime_shutdown((sch_runtime *)arg, SCH_FOREVER), 0);
+    (void)sch_sleep(SCH_SECOND); /* it ends */
+}
+
+TEST(ops_paused_clock_at_its_limits) {
+    sch_config config;
+    sch_runtime *rt;
+    sch_task *job[3];
+    memset(&config, 0, sizeof config);
+    config.paused_clock = true;
+    config.max_blocking_threads = 1;
+    config.workers = 2;
+    rt = sch_runtime_new(&config);
+    if (!EXPECT(rt != NULL)) return;
+    for (int i = 0; i < 3; i++) job[i] = sch_spawn_blocking(rt, ops_short_sleep, NULL);
+    for (int i = 0; i < 3; i++) EXPECT_EQ(sch_join(job[i]), 0);
+    EXPECT_EQ(sch_block_on(rt, ops_sleep_after_the_end, rt), 0);
+    sch_runtime_free(rt);
+}
