@@ -4342,7 +4342,6 @@ static void schi_wheel_publish(schi_wheel *w) {
 }
 
 static void schi_wheel_insert_locked(schi_wheel *w, schi_timer *t, uint64_t tick) {
-    t->wheel = w;
     t->tick = tick;
     t->armed = 1;
     schi_wheel_link(w, t);
@@ -4352,6 +4351,7 @@ static void schi_wheel_insert_locked(schi_wheel *w, schi_timer *t, uint64_t tick
 /* Arm a timer. deadline: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
 static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadline) {
     uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, next;
+    t->wheel = w;
     schi_spin_lock(&w->lock);
     schi_wheel_insert_locked(w, t, (tick > w->elapsed ? tick : w->elapsed) + 1); /* W1 */
     next = schi_load_rlx(&w->next); /* rlx: under the lock */
