@@ -110,7 +110,7 @@ platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 	@$(RUN) platforms
 
 check:       ## all of the above as far as 15 minutes go
-	@$(RUN) lint include matrix unit api examples model process+fault stress+fuzz asan+ubsan \
+	@$(RUN) lint include matrix unit+examples api model process+fault stress+fuzz asan+ubsan \
 		tsan+valgrind kqueue+platforms embed+cross
 
 check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak
