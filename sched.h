@@ -2417,6 +2417,8 @@ static int schi_fd_poll(int fd, uint32_t bits) {
     return n > 0 ? 0 : -1;
 }
 
+static void schi_fd_nap(void) { (void)poll(NULL, 0, 1); } /* a millisecond */
+
 /* Never inlined: no address of errno is kept across a wait. */
 static SCHI_NOINLINE int64_t schi_fd_try(int fd, int traits, pid_t pid, const sch_io_call *c) {
     struct iovec part;
@@ -7857,7 +7859,10 @@ typedef struct schi_file_call {
 
 static void schi_file_try(void *arg) {
     schi_file_call *f = (schi_file_call *)arg;
-    f->result = schi_fd_try(f->io->fd, f->io->traits, 0, f->call);
+    /* One that says EAGAIN all the same (FUSE) cannot be watched: ask it again. */
+    while ((f->result = schi_fd_try(f->io->fd, f->io->traits, 0, f->call)) == -EAGAIN) {
+        schi_fd_nap();
+    }
     f->done = true;
 }
 
