@@ -9,7 +9,7 @@
 #   VALGRIND_TESTS    the same for `make valgrind`
 
 CXX ?= c++
-CASE ?= spawn_local
+CASE ?=
 VALGRIND_TESTS ?= mix_1 mix_2 slab task runq
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
@@ -17,28 +17,34 @@ BUDGET ?=
 
 # Debian packages, here and nowhere else.
 PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev llvm-19 musl-tools valgrind strace hyperfine \
-	universal-ctags graphviz gcovr python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+	universal-ctags graphviz gcovr python3 curl wrk apache2-utils libuv1-dev npm \
+	gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
 RUN = CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" SAN="$(SAN)" SEED="$(SEED)" BUDGET="$(BUDGET)" \
 	TESTS="$(TESTS)" VALGRIND_TESTS="$(VALGRIND_TESTS)" sh tests/run.sh
 
-.PHONY: help demo test unit api examples model mutants fault process stress soak fuzz include matrix \
-	lint asan ubsan tsan valgrind coverage platforms check check-all bench bench-quick hyperfine \
-	setup install clean
+.PHONY: help demo test unit api examples model mutants fault process stress soak fuzz kqueue embed \
+	include matrix lint asan ubsan tsan valgrind coverage platforms check check-all bench \
+	bench-quick hyperfine setup install clean
 
 help:        ## this list
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "make %-12s %s\n", $$1, $$2 }' \
 		Makefile
 
-demo: build/treewc ## count lines, words and bytes below /usr/include on all cores
+demo: build/treewc build/httpd ## count words below /usr/include; serve docs/ and fetch it
 	@d=/usr/include; [ -d $$d ] || d=.; echo "build/treewc $$d"; build/treewc $$d
+	@echo "build/httpd -d docs"; build/httpd -d docs
 
 build/treewc: sched.h docs/examples/treewc.c
 	@mkdir -p build
 	$(CC) -std=c11 $(CFLAGS) -iquote . -o $@ docs/examples/treewc.c -pthread
 
+build/httpd: sched.h docs/examples/httpd.c
+	@mkdir -p build
+	$(CC) -std=c11 $(CFLAGS) -iquote . -o $@ docs/examples/httpd.c -pthread
+
 test:        ## what a user runs: unit tests, the public interface, the examples
-	@$(RUN) unit api examples
+	@LEVEL=$${LEVEL:-smoke} $(RUN) unit api examples
 
 unit:        ## tests/all.c: the header and every unit test in one program
 	@$(RUN) unit
@@ -66,6 +72,12 @@ stress:      ## chaos: random mixes, stops, oversubscription, start and stop
 
 soak:        ## random mixes of everything for BUDGET seconds: make soak BUDGET=3600
 	@$(RUN) soak
+
+kqueue:      ## unit tests with kqueue in place of epoll and futex; headers of macOS and the BSDs
+	@$(RUN) kqueue cross
+
+embed:       ## a runtime inside a libuv loop
+	@$(RUN) embed
 
 fuzz:        ## sequences of API calls by libFuzzer; the corpus by anybody
 	@$(RUN) fuzz
@@ -98,21 +110,21 @@ platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 	@$(RUN) platforms
 
 check:       ## all of the above as far as 15 minutes go
-	@$(RUN) lint include matrix unit api examples model process+fault stress+fuzz asan+ubsan \
-		tsan+valgrind platforms
+	@$(RUN) lint include matrix unit+examples api model process+fault stress+fuzz asan+ubsan \
+		tsan+valgrind kqueue+platforms embed+cross
 
 check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak
 	@LEVEL=all $(RUN) lint include matrix unit api examples process fault model stress fuzz asan \
-		ubsan tsan valgrind coverage platforms
+		ubsan tsan valgrind coverage kqueue embed cross platforms
 
-bench:       ## every benchmark, against the peers that are installed
-	@sh bench/run.sh
+bench:       ## every benchmark, against the peers that are installed; make bench CASE="echo timers"
+	@sh bench/run.sh $(CASE)
 
 bench-quick: ## the same, short
-	@sh bench/run.sh quick
+	@sh bench/run.sh quick $(CASE)
 
 hyperfine:   ## whole programs of one benchmark: make hyperfine CASE=spawn_local
-	@sh bench/run.sh hyperfine $(CASE)
+	@c="$(CASE)"; sh bench/run.sh hyperfine $${c:-spawn_local}
 
 setup:       ## install the tools of check and bench (Debian; elsewhere they are named)
 	@sh tests/setup.sh $(PACKAGES)

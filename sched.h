@@ -36,7 +36,7 @@
  *
  * WHAT IT IS
  *   A scheduler that runs very many cheap tasks on all cores by work stealing. A task is an
- *   ordinary C function that may wait anywhere - for another task, a wake, its turn - in
+ *   ordinary C function that may wait anywhere - for another task, a time, a socket - in
  *   straight-line code. While it waits, its thread runs other tasks. What blocks the thread itself
  *   (a file, a foreign library) goes through sch_block_in_place() or sch_spawn_blocking(). No
  *   dependency but libc and threads, no global state: a program may hold several runtimes, and they
@@ -99,8 +99,10 @@
  *   Spawning   never runs the new task inline, never blocks on a running task.
  *   Fairness   The injector and maintenance get their turn whatever the local tasks do; a task that
  *              never has to wait yields after SCH_BUDGET operations. A task that computes is not
- *              preempted: while a core is free, tasks queued behind it start elsewhere within two
- *              standby periods (5 ms each) and one wake.
+ *              preempted: while a core is free, tasks queued behind it, due timers and ready
+ *              descriptors are served elsewhere within two standby periods (5 ms each) and a wake.
+ *   Time       Never early; in ticks of 2^20 ns.
+ *   Results    A wait that says -ETIMEDOUT or -ECANCELED has taken nothing: no byte is lost.
  *   Memory     All of it comes from config.allocator, task stacks through its page callbacks; the
  *              system adds what its threads and locks take, and the threads' own stacks. Out
  *              of memory is an error to the caller of whatever needed it; nothing is lost or
@@ -114,7 +116,8 @@
  *   TLS        A task may continue on another thread after any wait. Do not keep the address of a
  *              thread-local across one, nor hold a pthread mutex, nor call pthread_exit.
  *   Signals    Our threads block all signals but faults, and a program that a task starts inherits
- *              that: set the mask in the child, or by POSIX_SPAWN_SETSIGMASK.
+ *              that: set the mask in the child, or by POSIX_SPAWN_SETSIGMASK. SIGPIPE never shows.
+ *              sch_signals_open() makes signals input.
  *   fork       In the child what the parent made answers -EOWNERDEAD; functions without a result do
  *              nothing. The thread that forked is a plain thread there: it may make new runtimes. A
  *              task that returns in the child ends it as exit(0) does. Hooks and drop functions
@@ -127,11 +130,16 @@
  *   [P3]   Configuration (public)
  *   [P4]   Runtime (public)
  *   [P5]   Tasks (public)
+ *   [P6]   Operations (public)
+ *   [P7]   Time (public)
  *   [P8]   Blocking (public)
+ *   [P9]   Descriptors (public)
+ *   [P10]  Embedding (public)
  *   [P11]  Metrics (public)
  *   [1]    Compiler, system, asserts (private)
  *   [2]    Atomics (private)
  *   [3]    OS calls (private)
+ *   [3.1]  Descriptor calls (private)
  *   [4]    Kit (private)
  *   [5.1]  Run queue (private)
  *   [5.2]  Injector (private)
@@ -140,6 +148,8 @@
  *   [S]    Seams (private)
  *   [6]    Task (private)
  *   [7]    Context switch, stacks (private)
+ *   [8]    Timer wheel (private)
+ *   [9]    Driver (private)
  *   [10]   Metrics (private)
  *   [11.1] Worker: records, waking (private)
  *   [11.2] Worker: the turn (private)
@@ -148,13 +158,23 @@
  *   [11.5] Worker: home, the standby (private)
  *   [12]   Blocking pool (private)
  *   [13]   Runtime, shutdown (private)
+ *   [14]   Operations (private)
+ *   [14.1] Operations on descriptors (private)
  *   [18]   Public functions (private)
  *================================================================================================*/
+
+#if defined(_WIN32) || defined(__wasi__)
+#error "sched.h needs POSIX: Linux, macOS or a BSD"
+#endif
 
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+struct iovec;
 
 /*==================================================================================================
  * MARK: - [P1] Version, linkage (public)
@@ -203,7 +223,8 @@ typedef void (*sch_fn)(void *arg);
 
 /* A sentence about a result of this library.
  *   error    0 or a negative errno as returned here; a positive errno is taken as well.
- * Returns  a constant string that says what it means here; never NULL.
+ * Returns  a constant string that says what it means here, or what the common errors of sockets and
+ *          files mean; never NULL.
  */
 SCH_API const char *sch_strerror(int error);
 
@@ -269,12 +290,14 @@ typedef struct sch_config {
                                        (default: self-tuned to about 200 us) */
     unsigned event_interval;        /* ticks between maintenance, at most 65535 (default: 61) */
     bool no_lifo;              /* true: a woken task always goes to the back of the queue */
-    bool no_io;                /* true: no driver; reserved, the driver comes with descriptors */
+    bool no_io;                /* true: no descriptors (sch_io_open: -ENOTSUP) */
     uint64_t seed;             /* of every random choice (default: the system's) */
     const char *thread_name;   /* threads are named "<this>-<n>", cut to 15 (default: "sch") */
     sch_allocator allocator;
     sch_hooks hooks;
     bool no_standby;           /* true: queued work behind a long poll is not rescued */
+    bool paused_clock;         /* true: time stands still while anything runs, and jumps to the next
+                                  timer when nothing does; for tests of programs that wait */
     bool pin_workers;          /* true: thread i runs only on cpus[i % num_cpus] */
     const unsigned *cpus;      /* CPU numbers for pin_workers (default: those we may run on) */
     size_t num_cpus;           /* entries of cpus */
@@ -487,8 +510,9 @@ SCH_API void sch_wake(sch_task *task);
 SCH_API void sch_wake_signal(sch_task *task);
 
 /* Make waits ordinary although the task was cancelled, for clean-up that has to wait. They nest.
- *   deadline SCH_FOREVER; a deadline needs the timers, which this version has not.
- * Returns  0; -EPERM outside of a task or in a poll task; -ENOTSUP deadline is not SCH_FOREVER.
+ *   deadline a time of sch_now(), or SCH_FOREVER: from then on waits are refused again, and one
+ *            that is under way ends with -ECANCELED. Of nested shields the latest counts.
+ * Returns  0; -EPERM outside of a task or in a poll task.
  */
 SCH_API int sch_shield_begin(uint64_t deadline);
 SCH_API void sch_shield_end(void);
@@ -501,8 +525,149 @@ SCH_API bool sch_cancelled(void);
  * SCH_CURRENT_THREAD that only calls). */
 SCH_API unsigned sch_worker_index(void);
 
-/* Nanoseconds of the monotonic clock. */
+/*==================================================================================================
+ * MARK: - [P6] Operations (public)
+ *   An operation is something that will be ready: a time, a task's end, your own. One way to wait
+ *   serves all of them, in tasks, blocking jobs, on plain threads and in sch_block_on; poll tasks
+ *   use SCH_AWAIT. It lives in the caller's frame (or a poll task's state) and allocates nothing.
+ *================================================================================================*/
+typedef struct sch_op sch_op;
+
+typedef enum sch_op_revoked {
+    SCH_OP_REMOVED, /* it will not be completed: nobody knows of it any more */
+    SCH_OP_DONE,    /* sch_op_complete has returned: the result stands */
+    SCH_OP_BUSY     /* it is being completed, or will be: wait for that */
+} sch_op_revoked;
+
+/* What an operation of your own does. To wrap a library that calls back from its own thread: poll
+ * starts the request, the callback calls sch_op_complete, cancel asks the library to forget it.
+ *   poll    begins. SCH_READY: op->result is set, nothing else will happen. SCH_PENDING: somebody
+ *           calls sch_op_complete or sch_op_retry once, from any thread, even before poll returns.
+ *   cancel  called only while pending, by the waiter. SCH_OP_REMOVED: neither has been called nor
+ *           will be. SCH_OP_BUSY: one of them is being called or will be (or was: right then too);
+ *           the waiter waits for it, and so it must come soon. The result then stands.
+ *   Neither waits. Both are called by the task or thread that waits.
+ */
+typedef struct sch_op_type {
+    sch_status (*poll)(sch_op *op);
+    sch_op_revoked (*cancel)(sch_op *op);
+} sch_op_type;
+
+/* An operation. Set type, zero the rest (or SCH_OP_INIT); may be used again when it is done. Put it
+ * first in a struct of your own for what poll and cancel need. */
+struct sch_op {
+    const sch_op_type *type;
+    int64_t result;       /* when it is done: 0 or more, or a negative errno */
+    struct sch_op *link;  /* private: operations of a poll task */
+    void *waiter;         /* private */
+    uint32_t state;       /* private */
+    bool in_poll_task;    /* private */
+};
+
+/* Wait until the operation is done.
+ * Returns  its result; or -ECANCELED: the task was cancelled and op would have had to wait. It is
+ *          not pending then. A result is never lost: an operation that can complete, completes.
+ *          -EPERM in a poll task, hook or drop function; -EINVAL; -EAGAIN, -ENOMEM: a plain thread
+ *          cannot wait.
+ * Threads  any.
+ */
+SCH_API int64_t sch_await(sch_op *op);
+
+/* The same until a time of sch_now(): -ETIMEDOUT if it is not done by then. SCH_FOREVER: no limit;
+ * a time that has passed: only what is ready at once. */
+SCH_API int64_t sch_await_until(sch_op *op, uint64_t deadline);
+
+/* Wait until one of n operations is done, up to a time.
+ * Returns  the index of the first that is; the others are not pending, but some may be done, too:
+ *          sch_op_is_done() tells, and their results stand. Else as sch_await_until.
+ */
+SCH_API int sch_await_any(sch_op *const *ops, size_t n, uint64_t deadline);
+
+/* Has it completed since it was last awaited? For the operations of sch_await_any. */
+SCH_API bool sch_op_is_done(const sch_op *op);
+
+/* It is done with this result; or: it should be polled again. The operation may be gone when the
+ * call returns. Exactly one of the two, once for each poll that returned SCH_PENDING.
+ * Threads  any; not async-signal-safe.
+ */
+SCH_API void sch_op_complete(sch_op *op, int64_t result);
+SCH_API void sch_op_retry(sch_op *op);
+
+/* In a poll function: is it done? SCH_PENDING: the task is polled again when it is. After a cancel
+ * SCH_READY with -ECANCELED, unless it was done. The operation lives in the task's state; pending
+ * ones are revoked if the task is dropped. SCH_AWAIT below puts it in a line of its own.
+ */
+SCH_API sch_status sch_op_poll(sch_op *op);
+
+/* A poll function that reads from top to bottom. What must survive a wait belongs in the state.
+ *     static sch_status greet(sch_task *self, void *state) {
+ *         greeting *g = state;
+ *         SCH_BEGIN(g->line);
+ *         g->op = sch_sleep_op(SCH_SECOND);
+ *         SCH_AWAIT(g->line, &g->op.op);
+ *         puts("hello");
+ *         SCH_END();
+ *     }
+ *   line  an unsigned of the state, 0 at first. Not inside a switch of your own. */
+#define SCH_BEGIN(line) \
+    switch (line) { \
+    case 0:
+#define SCH_AWAIT(line, op) \
+    do { \
+        (line) = __LINE__; /* fallthrough */ \
+    case __LINE__: \
+        if (sch_op_poll(op) == SCH_PENDING) return SCH_PENDING; \
+    } while (0)
+#define SCH_END() \
+    } \
+    return SCH_READY
+
+/*==================================================================================================
+ * MARK: - [P7] Time (public)
+ *================================================================================================*/
+
+/* Nanoseconds of the monotonic clock; in a task of a runtime with paused_clock, of that. */
 SCH_API uint64_t sch_now(void);
+
+/* Wait this long; not shorter, and on an idle machine about a millisecond longer at most.
+ * Returns  0; -ECANCELED; the errors of sch_await.
+ */
+SCH_API int sch_sleep(uint64_t ns);
+SCH_API int sch_sleep_until(uint64_t time);
+
+/* The same as an operation, for sch_await_any and SCH_AWAIT: its result is 0. */
+typedef struct sch_timer {
+    sch_op op;
+    uint64_t until;        /* sch_now() */
+    struct {
+        void *links[4];
+        uint64_t tick;
+        uint32_t armed, spare;
+    } armed;               /* private */
+} sch_timer;
+
+SCH_API sch_timer sch_timer_after(uint64_t ns);
+SCH_API sch_timer sch_timer_at(uint64_t time);
+
+/* At most this long for an operation: sch_await_until(op, now + ns). */
+SCH_API int64_t sch_timeout(sch_op *op, uint64_t ns);
+
+/* What an interval does when a tick was missed: */
+typedef enum sch_missed {
+    SCH_BURST = 0, /* the missed ones follow at once, until it has caught up */
+    SCH_DELAY,     /* the next is a period after the late one */
+    SCH_SKIP       /* the next is the first in the future that is a multiple of the period */
+} sch_missed;
+
+typedef struct sch_interval {
+    uint64_t period; /* nanoseconds, not 0 */
+    uint64_t next;   /* when the next tick is due; 0: now */
+    sch_missed missed;
+} sch_interval;
+
+/* Wait for the next tick; the first is at once, or at interval.next if that is set.
+ * Returns  0; -ECANCELED (the tick is not lost); -EINVAL; the errors of sch_await. */
+SCH_API int sch_interval_wait(sch_interval *interval);
 
 /*==================================================================================================
  * MARK: - [P8] Blocking (public)
@@ -527,6 +692,162 @@ SCH_API int sch_block_in_place(sch_fn fn, void *arg);
 SCH_API SCH_NODISCARD sch_task *sch_spawn_blocking(sch_runtime *rt, sch_fn fn, void *arg);
 SCH_API SCH_NODISCARD sch_task *sch_spawn_blocking_with(sch_runtime *rt, const sch_spawn_desc *desc,
                                                         sch_fn fn, void *arg);
+
+/*==================================================================================================
+ * MARK: - [P9] Descriptors (public)
+ *   Sockets, pipes, terminals and whatever else epoll or kqueue can watch. A call does what it can
+ *   at once, and else waits until it can; nothing polls in between. Any number of tasks and threads
+ *   may use one descriptor at the same time, reads and writes are apart. EINTR never shows, SIGPIPE
+ *   is never raised.
+ *   Regular files (and what else cannot be watched, such as /dev/null) are always ready for the
+ *   system, but may make it wait for a disk: their reads and writes run as in
+ *   sch_block_in_place(), so that other tasks go on.
+ *================================================================================================*/
+
+/* Names a descriptor that was given to the runtime. Copies name the same one, in any thread; after
+ * its close (by whichever copy) they name nothing (-EBADF). {0} names nothing. Not to be used after
+ * the runtime has been freed. */
+typedef struct sch_io {
+    void *record;        /* private */
+    uint64_t generation; /* private */
+} sch_io;
+
+/* Give a descriptor to a runtime: it becomes non-blocking (so does every other descriptor of the
+ * same open file: a shell's, if it is its standard input), and sch_io_close() closes it.
+ *   rt       NULL: the current one. The first descriptor of a runtime starts its driver.
+ * Returns  0; on error fd stays the caller's: -EBADF, -EINVAL; -EEXIST it was given before and not
+ *          closed by sch_io_close();
+ *          -ENOTSUP config.no_io, or a system without a driver; -ENOMEM, -EMFILE, -ENFILE,
+ *          -ENOSPC: the system's limits.
+ */
+SCH_API int sch_io_open(sch_io *io, sch_runtime *rt, int fd);
+
+/* Close it. Who waits for it gets -ECANCELED (also a plain thread when the runtime has shut down),
+ * later calls -EBADF. The descriptor itself is closed, and its number free, when the last call that
+ * is under way has left.
+ * Returns  0; -EBADF. What was not closed is when the runtime is freed. */
+SCH_API int sch_io_close(sch_io *io);
+
+/* The descriptor itself, for setsockopt() and the like, until it is closed; or -EBADF. */
+SCH_API int sch_io_fd(const sch_io *io);
+
+/* shutdown(2): SHUT_RD, SHUT_WR, SHUT_RDWR. Returns 0 or a negative errno. */
+SCH_API int sch_io_shutdown(sch_io *io, int how);
+
+/* As read(2), write(2), readv(2) and writev(2): a write may be partial.
+ * Returns  bytes, 0 at the end of the input; -ECANCELED the task was cancelled and would have to
+ *          wait, or the descriptor was closed meanwhile; -EBADF; the system's errors; the errors of
+ *          sch_await() if it has to wait. What was read or written is always told. */
+SCH_API ssize_t sch_read(sch_io *io, void *buf, size_t len);
+SCH_API ssize_t sch_write(sch_io *io, const void *buf, size_t len);
+SCH_API ssize_t sch_readv(sch_io *io, const struct iovec *parts, int n);
+SCH_API ssize_t sch_writev(sch_io *io, const struct iovec *parts, int n);
+
+/* Write all of it; the second not longer than up to a time: -ETIMEDOUT. Returns 0 or a negative
+ * errno; *written (unless NULL) says how much it was. */
+SCH_API int sch_write_all(sch_io *io, const void *buf, size_t len, size_t *written);
+SCH_API int sch_write_all_until(sch_io *io, const void *buf, size_t len, uint64_t deadline,
+                                size_t *written);
+
+/* As recvfrom(2) and sendto(2); from, from_len and to may be NULL. */
+SCH_API ssize_t sch_recvfrom(sch_io *io, void *buf, size_t len, int flags, struct sockaddr *from,
+                             socklen_t *from_len);
+SCH_API ssize_t sch_sendto(sch_io *io, const void *buf, size_t len, int flags,
+                           const struct sockaddr *to, socklen_t to_len);
+
+/* A stream socket that is bound to an address and listens, TCP (SO_REUSEADDR) or UNIX; port 0: any,
+ * see sch_io_fd() and getsockname(). backlog 0: as many as the system allows.
+ * Returns  0; -EADDRINUSE and so on; the errors of sch_io_open(), and then nothing is open. */
+SCH_API int sch_listen(sch_io *out, sch_runtime *rt, const struct sockaddr *addr, socklen_t len,
+                       int backlog);
+
+/* Take the next connection of a listening socket; it belongs to the listener's runtime and is
+ * closed on exec.
+ * Returns  0; as sch_read(); -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM after a pause of 10 ms, so that a
+ *          loop that tries again does not spin: the connection still waits. Connections that were
+ *          aborted in the queue are passed over. */
+SCH_API int sch_accept(sch_io *listener, sch_io *out);
+
+/* Connect a new stream socket of the address's family, TCP or UNIX.
+ * Returns  0; -ECONNREFUSED, -ETIMEDOUT and so on; -ECANCELED; the errors of sch_io_open(). Unless
+ *          it is 0 nothing is open. */
+SCH_API int sch_connect(sch_io *out, sch_runtime *rt, const struct sockaddr *addr, socklen_t len);
+
+/* The same in two steps, for a time limit or a choice: start, await sch_connect_op(), and close the
+ * socket if that fails. Returns 0, or a negative errno and nothing is open. */
+SCH_API int sch_connect_start(sch_io *out, sch_runtime *rt, const struct sockaddr *addr,
+                              socklen_t len);
+
+/* Wait until a read (write, out-of-band read) would not have to, or fails. Returns 0 or as
+ * sch_read(). What is ready may be gone when it is looked for, if others use the descriptor. */
+enum { SCH_IO_READABLE = 1, SCH_IO_WRITABLE = 2, SCH_IO_PRIORITY = 4 };
+SCH_API int sch_readable(sch_io *io);
+SCH_API int sch_writable(sch_io *io);
+SCH_API int sch_priority(sch_io *io); /* kqueue: -ENOTSUP */
+
+/* Signals as input: each read of one takes a signal that has come.
+ *   open     blocks the signals in the calling thread. A runtime's threads have them blocked; call
+ *            it before you make threads of your own, or those get the signal the usual way.
+ *   wait     returns the number of the next signal, or a negative errno. */
+SCH_API int sch_signals_open(sch_io *io, sch_runtime *rt, const int *signals, size_t n);
+SCH_API int sch_signal_wait(sch_io *io);
+
+/* A child process: wait for its end and reap it.
+ *   wait     returns 0 and the status as waitpid(2) gives it; status may be NULL. -ECHILD: it is
+ *            not ours, or was reaped by somebody else.
+ *   open     -ENOSYS: Linux before 5.3. */
+SCH_API int sch_child_open(sch_io *io, sch_runtime *rt, pid_t pid);
+SCH_API int sch_child_wait(sch_io *io, int *status);
+
+/* The same as operations, for sch_await_any(), sch_timeout() and SCH_AWAIT. The result is what the
+ * call above returns. An operation that was not done has taken nothing: no byte and no connection
+ * is lost. sch_io and buffers must stay while it is awaited. */
+typedef struct sch_io_call {
+    struct sch_io_op *next, *prev;
+    void *buffer, *address, *address_len;
+    size_t length;
+    uint32_t kind, flags, more, want;
+    bool linked, waited, entered;
+} sch_io_call;
+
+typedef struct sch_io_op {
+    sch_op op;
+    sch_io io;
+    sch_io_call call; /* private */
+} sch_io_op;
+
+SCH_API sch_io_op sch_read_op(const sch_io *io, void *buf, size_t len);
+SCH_API sch_io_op sch_write_op(const sch_io *io, const void *buf, size_t len);
+SCH_API sch_io_op sch_recvfrom_op(const sch_io *io, void *buf, size_t len, int flags,
+                                  struct sockaddr *from, socklen_t *from_len);
+SCH_API sch_io_op sch_sendto_op(const sch_io *io, const void *buf, size_t len, int flags,
+                                const struct sockaddr *to, socklen_t to_len);
+SCH_API sch_io_op sch_accept_op(const sch_io *listener, sch_io *out); /* without the pause */
+SCH_API sch_io_op sch_connect_op(const sch_io *io);
+SCH_API sch_io_op sch_ready_op(const sch_io *io, unsigned bits); /* any of SCH_IO_READABLE, ... */
+SCH_API sch_io_op sch_signal_op(const sch_io *io);
+SCH_API sch_io_op sch_child_op(const sch_io *io, int *status);
+
+/*==================================================================================================
+ * MARK: - [P10] Embedding (public)
+ *   A SCH_CURRENT_THREAD runtime inside somebody's own loop: a game's frame, a GUI, libuv. Watch
+ *   sch_poll_fd() for reading, wake at sch_next_deadline(), and then call sch_run_some().
+ *================================================================================================*/
+
+/* Run what is ready, for about this long: the budget is looked at between tasks. 0: one round.
+ * Returns  1: there is more to do at once; 0: nothing until the descriptor is readable or the
+ *          deadline has come; -EINVAL not a SCH_CURRENT_THREAD runtime; -EBUSY another thread runs
+ *          its tasks at the moment; -EDEADLK called in one of its tasks; -EPERM in a hook or drop
+ *          function; -EAGAIN, -ENOMEM as sch_block_on(). */
+SCH_API int sch_run_some(sch_runtime *rt, uint64_t budget_ns);
+
+/* A descriptor that is readable when there is something to run that is not a timer; now and then it
+ * is so for nothing. Only to be watched.
+ * Returns  it, or a negative errno: -EINVAL; -ENOTSUP as sch_io_open(), the system's. */
+SCH_API int sch_poll_fd(sch_runtime *rt);
+
+/* When the first timer is due (sch_now()); 0: now, there is work queued; SCH_FOREVER: none. */
+SCH_API uint64_t sch_next_deadline(sch_runtime *rt);
 
 /*==================================================================================================
  * MARK: - [P11] Metrics (public)
@@ -582,6 +903,10 @@ typedef struct sch_metrics_snapshot {
     uint64_t standby_rescue_count;    /* times it found something late and woke a thread */
     uint64_t stack_count;             /* task stacks of the common size that exist */
     uint64_t stack_free_count;        /* of these, in the common pool */
+    uint64_t timer_count;             /* armed now */
+    uint64_t io_opened_count;         /* descriptors given to the runtime */
+    uint64_t io_closed_count;
+    uint64_t io_event_count;          /* what the driver was told of them */
     sch_worker_metrics_snapshot total; /* sum of all cores; thread and mean_poll_ns are 0 */
 } sch_metrics_snapshot;
 
@@ -622,11 +947,18 @@ SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt);
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__linux__)
+#if defined(__linux__) && !defined(SCH_USE_KQUEUE) /* with a kqueue in user space: tests/kqueue */
 #define SCHI_LINUX 1
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
-    defined(__DragonFly__)
+    defined(__DragonFly__) || defined(SCH_USE_KQUEUE)
 #define SCHI_KQUEUE 1
+#endif
+
+#if SCHI_LINUX
+#include <sys/syscall.h>
+/* An alias of libc's symbol under our own name: it may or may not be declared in this unit. */
+extern long schi_libc_syscall(long number, ...) __asm__("syscall");
+#define SCHI_SYS(...) schi_libc_syscall(__VA_ARGS__)
 #endif
 
 /* How stacks are switched [7]. */
@@ -855,12 +1187,7 @@ static inline void schi_cpu_relax(void) {
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/types.h>
-#if SCHI_LINUX
-#include <sys/syscall.h>
-/* An alias of libc's symbol under our own name: it may or may not be declared in this unit. */
-extern long schi_libc_syscall(long number, ...) __asm__("syscall");
-#define SCHI_SYS(...) schi_libc_syscall(__VA_ARGS__)
-#elif SCHI_KQUEUE
+#if SCHI_KQUEUE
 #include <signal.h>
 #include <sys/event.h>
 #include <sys/time.h>
@@ -1245,7 +1572,8 @@ static void schi_word_wake(schi_word *word, schi_waitplace *p, bool all) {
 /* Alarm: a place where one thread sleeps until it is rung, now or at a time, by any thread. -------
  *   schi_alarm_set(a, ns)  ring in ns nanoseconds; the last such call counts. 0: now, too. Async-
  *                          signal-safe where it is a system call (Linux, kqueue).
- *   schi_alarm_wait(a)     sleep until it rings; may return early for no reason. One thread.
+ *   schi_alarm_wait(a, t)  sleep until it rings or the time t (schi_now_ns, UINT64_MAX: none); may
+ *                          return early for no reason. One thread.
  * The point: a sleeping thread's time-out can be set without waking it. */
 
 #if SCHI_LINUX && (defined(SYS_timerfd_settime) || defined(SYS_timerfd_settime64))
@@ -1257,50 +1585,62 @@ static void schi_word_wake(schi_word *word, schi_waitplace *p, bool all) {
 #define SCHI_NONBLOCK 04000
 #endif
 #include <poll.h>
+#if defined(SYS_ppoll) && !(defined(__x86_64__) && defined(__ILP32__))
+#define SCHI_SYS_PPOLL SYS_ppoll
+#else
+#define SCHI_SYS_PPOLL SYS_ppoll_time64
+#endif
 typedef struct schi_alarm {
     int timer, event; /* descriptors: one rings later, one at once (a timer costs more) */
 } schi_alarm;
 
-static int schi_alarm_init(schi_alarm *a) {
-    a->timer = (int)SCHI_SYS(SYS_timerfd_create, 1 /* CLOCK_MONOTONIC */,
-                             SCHI_CLOEXEC | SCHI_NONBLOCK);
-    if (a->timer < 0) return -errno;
-    a->event = (int)SCHI_SYS(SYS_eventfd2, 0, SCHI_CLOEXEC | SCHI_NONBLOCK);
-    if (a->event < 0) {
-        int error = errno;
-        close(a->timer);
-        return -error;
-    }
-    return 0;
+static long schi_alarm_arm(schi_alarm *a, uint64_t ns) { /* 0: never */
+#if defined(SYS_timerfd_settime)
+    long when[4] = {0, 0, (long)(ns / SCH_SECOND), (long)(ns % SCH_SECOND)};
+    return SCHI_SYS(SYS_timerfd_settime, a->timer, 0, when, NULL);
+#else
+    int64_t when[4] = {0, 0, (int64_t)(ns / SCH_SECOND), (int64_t)(ns % SCH_SECOND)};
+    return SCHI_SYS(SYS_timerfd_settime64, a->timer, 0, when, NULL);
+#endif
 }
 
 static void schi_alarm_drop(schi_alarm *a) {
-    close(a->timer);
-    close(a->event);
+    if (a->timer >= 0) close(a->timer);
+    if (a->event >= 0) close(a->event);
+}
+
+/* Fails also where a filter (seccomp) denies to set it: timers would never fire. */
+static int schi_alarm_init(schi_alarm *a) {
+    int error;
+    a->event = -1;
+    a->timer = (int)SCHI_SYS(SYS_timerfd_create, 1 /* CLOCK_MONOTONIC */,
+                             SCHI_CLOEXEC | SCHI_NONBLOCK);
+    if (a->timer >= 0) a->event = (int)SCHI_SYS(SYS_eventfd2, 0, SCHI_CLOEXEC | SCHI_NONBLOCK);
+    if (a->event >= 0 && schi_alarm_arm(a, 0) == 0) return 0;
+    error = errno;
+    schi_alarm_drop(a);
+    return -error;
 }
 
 static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
     uint64_t one = 1;
-#if defined(SYS_timerfd_settime)
-    long when[4] = {0, 0, (long)(ns / SCH_SECOND), (long)(ns % SCH_SECOND)};
-    long call = SYS_timerfd_settime;
-#else
-    int64_t when[4] = {0, 0, (int64_t)(ns / SCH_SECOND), (int64_t)(ns % SCH_SECOND)};
-    long call = SYS_timerfd_settime64;
-#endif
     if (ns > 0) {
-        SCHI_SYS(call, a->timer, 0, when, NULL);
+        (void)schi_alarm_arm(a, ns);
     } else {
         SCHI_SYS(SYS_write, a->event, &one, sizeof one);
     }
 }
 
-static void schi_alarm_wait(schi_alarm *a) {
+static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
     struct pollfd fds[2];
-    uint64_t rings;
+    uint64_t rings, now = deadline == UINT64_MAX ? 0 : schi_now_ns();
+    uint64_t left = deadline > now ? deadline - now : 0;
+    schi_kernel_time wait[2];
     fds[0].fd = a->timer, fds[0].events = POLLIN, fds[0].revents = 0;
     fds[1].fd = a->event, fds[1].events = POLLIN, fds[1].revents = 0;
-    (void)poll(fds, 2, -1);
+    wait[0] = (schi_kernel_time)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
+    wait[1] = (schi_kernel_time)(left % SCH_SECOND);
+    SCHI_SYS(SCHI_SYS_PPOLL, fds, 2, deadline == UINT64_MAX ? NULL : wait, NULL, 8);
     for (int i = 0; i < 2; i++) {
         if (fds[i].revents) SCHI_SYS(SYS_read, fds[i].fd, &rings, sizeof rings);
     }
@@ -1326,19 +1666,29 @@ static int schi_alarm_init(schi_alarm *a) {
 static void schi_alarm_drop(schi_alarm *a) { close(a->fd); }
 
 static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
-    struct kevent event;
+    struct kevent event[2], told[2];
+    uint64_t ms = ns / 1000000 + (ns % 1000000 != 0); /* what every BSD knows */
     if (ns == 0) {
-        EV_SET(&event, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, 0);
-    } else { /* milliseconds on every BSD, rounded up */
-        EV_SET(&event, 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, (intptr_t)((ns + 999999) / 1000000),
-               0);
+        EV_SET(&event[0], 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, 0);
+        (void)kevent(a->fd, event, 1, NULL, 0, NULL);
+        return;
     }
-    (void)kevent(a->fd, &event, 1, NULL, 0, NULL);
+    /* Deleted first: DragonFly does not move one that is set. With receipts kevent takes nothing
+     * out and goes on after an error (there may be none to delete). */
+    EV_SET(&event[0], 2, EVFILT_TIMER, EV_DELETE | EV_RECEIPT, 0, 0, 0);
+    EV_SET(&event[1], 2, EVFILT_TIMER, EV_ADD | EV_ONESHOT | EV_RECEIPT, 0,
+           (intptr_t)(ms < INT32_MAX ? ms : INT32_MAX), 0);
+    (void)kevent(a->fd, event, 2, told, 2, NULL);
 }
 
-static void schi_alarm_wait(schi_alarm *a) {
+static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
     struct kevent event;
-    (void)kevent(a->fd, NULL, 0, &event, 1, NULL);
+    struct timespec wait;
+    uint64_t now = deadline == UINT64_MAX ? 0 : schi_now_ns();
+    uint64_t left = deadline > now ? deadline - now : 0;
+    wait.tv_sec = (time_t)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
+    wait.tv_nsec = (long)(left % SCH_SECOND);
+    (void)kevent(a->fd, NULL, 0, &event, 1, deadline == UINT64_MAX ? NULL : &wait);
 }
 #else
 typedef struct schi_alarm {
@@ -1367,7 +1717,7 @@ static void schi_alarm_set(schi_alarm *a, uint64_t ns) {
     schi_waitplace_unlock(&a->place);
 }
 
-static void schi_alarm_wait(schi_alarm *a) {
+static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
     for (;;) {
         uint32_t changes = schi_load_seq(&a->changes);
         uint64_t ring_at = schi_load_seq(&a->ring_at);
@@ -1377,8 +1727,209 @@ static void schi_alarm_wait(schi_alarm *a) {
             schi_waitplace_unlock(&a->place);
             return;
         }
-        schi_word_wait(&a->changes, &a->place, changes, ring_at);
+        if (deadline <= schi_now_ns()) return;
+        schi_word_wait(&a->changes, &a->place, changes, ring_at < deadline ? ring_at : deadline);
     }
+}
+#endif
+
+/* Poller: which descriptors are ready. ------------------------------------------------------------
+ *   schi_poller_init(p)      0; -ENOTSUP: the system has none; its own errors
+ *   schi_poller_add(p,f,t)   tell of each change of descriptor f (edge) under the token t. 0;
+ *                            -EPERM: always ready; -EEXIST, -EBADF, the system's own
+ *   schi_poller_remove(p,f)  no more
+ *   schi_poller_alarm(p, a)  wait also ends when this alarm rings, until its ring is taken. As add.
+ *   schi_poller_wait(p,a,t,out)  until something is ready, or the time t (0: at once): how many of
+ *                            out[SCHI_POLL_BATCH] are filled. a: take this alarm's ring; NULL: no.
+ *   Any thread, at the same time, too: each change is told once, to one of them. */
+#define SCHI_READABLE 1u
+#define SCHI_WRITABLE 2u
+#define SCHI_PRIORITY 4u
+#define SCHI_READ_END 8u /* sticky: all that will ever be read is there */
+#define SCHI_TOKEN_NONE UINT64_MAX
+#define SCHI_TOKEN_TIMER (UINT64_MAX - 1)
+#ifndef SCHI_POLL_BATCH
+#define SCHI_POLL_BATCH 64
+#endif
+
+typedef struct schi_ready {
+    uint64_t token;
+    uint32_t bits;
+} schi_ready;
+
+#if SCHI_LINUX && (defined(SYS_timerfd_settime) || defined(SYS_timerfd_settime64))
+#include <sys/epoll.h>
+typedef struct schi_poller {
+    int fd;
+    schi_word coarse; /* any: the kernel's epoll knows milliseconds only */
+} schi_poller;
+
+static int schi_poller_init(schi_poller *p) {
+    p->fd = epoll_create1(SCHI_CLOEXEC);
+    schi_store_rlx(&p->coarse, 0u); /* rlx: published with the driver */
+    return p->fd < 0 ? -errno : 0;
+}
+
+static void schi_poller_drop(schi_poller *p) { close(p->fd); }
+
+static int schi_poller_watch(schi_poller *p, int fd, uint32_t events, uint64_t token) {
+    struct epoll_event event;
+    memset(&event, 0, sizeof event);
+    event.events = events;
+    event.data.u64 = token;
+    return epoll_ctl(p->fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int schi_poller_add(schi_poller *p, int fd, uint64_t token) {
+    return schi_poller_watch(
+        p, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | (uint32_t)EPOLLET, token);
+}
+
+static void schi_poller_remove(schi_poller *p, int fd) {
+    struct epoll_event event; /* old kernels want one */
+    memset(&event, 0, sizeof event);
+    (void)epoll_ctl(p->fd, EPOLL_CTL_DEL, fd, &event);
+}
+
+static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
+    int error = schi_poller_watch(p, a->event, EPOLLIN, SCHI_TOKEN_NONE);
+    return error ? error : schi_poller_watch(p, a->timer, EPOLLIN, SCHI_TOKEN_TIMER);
+}
+
+static uint32_t schi_poller_bits(uint32_t events) {
+    uint32_t bits = 0;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) bits |= SCHI_READABLE;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) bits |= SCHI_WRITABLE;
+    if (events & (EPOLLPRI | EPOLLHUP | EPOLLERR)) bits |= SCHI_PRIORITY;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) bits |= SCHI_READ_END;
+    return bits;
+}
+
+static int schi_poller_sleep(schi_poller *p, struct epoll_event *events, uint64_t deadline) {
+    uint64_t now, left;
+    if (deadline == 0) return epoll_wait(p->fd, events, SCHI_POLL_BATCH, 0);
+    if (deadline == UINT64_MAX) return epoll_wait(p->fd, events, SCHI_POLL_BATCH, -1);
+    now = schi_now_ns();
+    left = deadline > now ? deadline - now : 0;
+#if defined(SYS_epoll_pwait2)
+    if (!schi_load_rlx(&p->coarse)) { /* rlx: found out by whoever asks first */
+        schi_kernel_time wait[2];
+        int n;
+        wait[0] = (schi_kernel_time)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
+        wait[1] = (schi_kernel_time)(left % SCH_SECOND);
+        n = (int)SCHI_SYS(SYS_epoll_pwait2, p->fd, events, SCHI_POLL_BATCH, wait, NULL, 8);
+        if (n >= 0 || errno == EINTR) return n;
+        schi_store_rlx(&p->coarse, 1u); /* rlx: as above */
+    }
+#endif
+    left = left / SCH_MILLISECOND + (left % SCH_MILLISECOND != 0);
+    return epoll_wait(p->fd, events, SCHI_POLL_BATCH, left > INT32_MAX ? INT32_MAX : (int)left);
+}
+
+static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
+                                 schi_ready *out) {
+    struct epoll_event events[SCHI_POLL_BATCH];
+    unsigned num = 0;
+    int n = schi_poller_sleep(p, events, deadline);
+    for (int i = 0; i < n; i++) {
+        uint64_t token = events[i].data.u64, rings;
+        if (token < SCHI_TOKEN_TIMER) {
+            out[num].token = token;
+            out[num++].bits = schi_poller_bits(events[i].events);
+        } else if (mine) {
+            SCHI_SYS(SYS_read, token == SCHI_TOKEN_TIMER ? mine->timer : mine->event, &rings,
+                     sizeof rings);
+        }
+    }
+    return num;
+}
+#elif SCHI_KQUEUE && UINTPTR_MAX > UINT32_MAX /* a token must fit into a pointer */
+typedef struct schi_poller {
+    int fd;
+} schi_poller;
+
+static int schi_poller_init(schi_poller *p) {
+    p->fd = kqueue();
+    return p->fd < 0 ? -errno : 0;
+}
+
+static void schi_poller_drop(schi_poller *p) { close(p->fd); }
+
+static int schi_poller_watch(schi_poller *p, int fd, int filter, unsigned flags, uint64_t token) {
+    struct kevent event;
+    EV_SET(&event, (uintptr_t)fd, filter, (unsigned short)(EV_ADD | flags), 0, 0,
+           (void *)(uintptr_t)token);
+    return kevent(p->fd, &event, 1, NULL, 0, NULL) < 0 ? -errno : 0;
+}
+
+/* What has only one direction refuses the other. */
+static int schi_poller_add(schi_poller *p, int fd, uint64_t token) {
+    int read = schi_poller_watch(p, fd, EVFILT_READ, EV_CLEAR, token);
+    int write = schi_poller_watch(p, fd, EVFILT_WRITE, EV_CLEAR, token);
+    if (!read || !write) return 0;
+    return read == -EINVAL || read == -ENODEV ? -EPERM : read;
+}
+
+static void schi_poller_remove(schi_poller *p, int fd) {
+    struct kevent event;
+    EV_SET(&event, (uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0, NULL);
+    (void)kevent(p->fd, &event, 1, NULL, 0, NULL);
+    EV_SET(&event, (uintptr_t)fd, EVFILT_WRITE, EV_DELETE, 0, 0, NULL);
+    (void)kevent(p->fd, &event, 1, NULL, 0, NULL);
+}
+
+static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
+    return schi_poller_watch(p, a->fd, EVFILT_READ, 0, SCHI_TOKEN_NONE);
+}
+
+static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
+                                 schi_ready *out) {
+    struct kevent events[SCHI_POLL_BATCH];
+    struct timespec wait;
+    uint64_t now = deadline == 0 || deadline == UINT64_MAX ? 0 : schi_now_ns();
+    uint64_t left = deadline > now ? deadline - now : 0;
+    unsigned num = 0;
+    int n;
+    wait.tv_sec = (time_t)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
+    wait.tv_nsec = (long)(left % SCH_SECOND);
+    n = kevent(p->fd, NULL, 0, events, SCHI_POLL_BATCH, deadline == UINT64_MAX ? NULL : &wait);
+    for (int i = 0; i < n; i++) {
+        uint64_t token = (uint64_t)(uintptr_t)events[i].udata;
+        bool end = (events[i].flags & EV_EOF) != 0;
+        if (token == SCHI_TOKEN_NONE) {
+            if (mine) schi_alarm_wait(mine, 0);
+            continue;
+        }
+        out[num].token = token;
+        out[num++].bits = events[i].filter == EVFILT_READ
+                              ? SCHI_READABLE | (end ? SCHI_READ_END : 0u)
+                              : SCHI_WRITABLE;
+    }
+    return num;
+}
+#else
+typedef struct schi_poller {
+    int fd;
+} schi_poller;
+
+static int schi_poller_init(schi_poller *p) {
+    p->fd = -1;
+    return -ENOTSUP;
+}
+static void schi_poller_drop(schi_poller *p) { (void)p; }
+static int schi_poller_add(schi_poller *p, int fd, uint64_t token) {
+    (void)p, (void)fd, (void)token;
+    return -ENOTSUP;
+}
+static void schi_poller_remove(schi_poller *p, int fd) { (void)p, (void)fd; }
+static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
+    (void)p, (void)a;
+    return -ENOTSUP;
+}
+static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
+                                 schi_ready *out) {
+    (void)p, (void)mine, (void)deadline, (void)out;
+    return 0;
 }
 #endif
 
@@ -1513,6 +2064,408 @@ static int schi_fork_watch(schi_is_ours is_ours) {
 
 #endif /* SCH_PLATFORM_HEADER */
 
+/* Must threads with seats sleep in alarms only, so that a signal handler can wake them without a
+ * lock? */
+#if defined(SCH_PLATFORM_HEADER) || !SCHI_KQUEUE
+#define SCHI_SEATS_IN_ALARMS 0
+#else
+#define SCHI_SEATS_IN_ALARMS 1
+#endif
+
+/*==================================================================================================
+ * MARK: - [3.1] Descriptor calls (private)
+ *   One system call on a descriptor, without waiting: bytes, a descriptor, or a negative errno.
+ *   A platform header leaves these as they are.
+ *   Uses [1] [3].  Used by [9].  Tests: tests/unit/io.c
+ *================================================================================================*/
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#if SCHI_KQUEUE
+#include <sys/event.h>
+#endif
+#ifdef MSG_NOSIGNAL
+#define SCHI_MSG_NOSIGNAL MSG_NOSIGNAL
+#else
+#define SCHI_MSG_NOSIGNAL 0 /* there the socket has SO_NOSIGPIPE */
+#endif
+
+enum { /* sch_io_call.kind */
+    SCHI_CALL_READ, SCHI_CALL_WRITE, SCHI_CALL_READV, SCHI_CALL_WRITEV, SCHI_CALL_RECVFROM,
+    SCHI_CALL_SENDTO, SCHI_CALL_ACCEPT, SCHI_CALL_CONNECT, SCHI_CALL_READY, SCHI_CALL_SIGNAL,
+    SCHI_CALL_CHILD
+};
+
+#if SCHI_LINUX
+#define SCHI_HAS_PRIORITY 1
+#else
+#define SCHI_HAS_PRIORITY 0 /* kqueue tells of out-of-band data in ways of their own, if at all */
+#endif
+
+enum { /* what a descriptor is */
+    SCHI_FD_SOCKET = 1,
+    SCHI_FD_STREAM = 2, /* less than asked for means that there is no more, or no room */
+    SCHI_FD_FILE = 4,   /* cannot be watched: always ready, and may block */
+    SCHI_FD_SIGNALS = 8,
+    SCHI_FD_CHILD = 16,
+    SCHI_FD_OWN_THREAD = 32 /* of a call: a runtime's thread makes it */
+};
+
+/* Make it non-blocking. Its traits, or a negative errno. */
+static int schi_fd_adopt(int fd) {
+    struct stat info;
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(int);
+    int type = 0, flags = fcntl(fd, F_GETFL), traits = 0;
+    if (flags < 0 || fstat(fd, &info) < 0) return -errno;
+    if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
+    if (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) traits = SCHI_FD_FILE;
+#if SCHI_KQUEUE /* which takes devices that epoll refuses */
+    if (S_ISCHR(info.st_mode) && !isatty(fd)) traits = SCHI_FD_FILE;
+#endif
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0) {
+        traits = SCHI_FD_SOCKET;
+        len = sizeof address;
+        /* Not UNIX streams, which are read up to a message that carries descriptors, nor pipes:
+         * that one was made with O_DIRECT, and has packets, does not show at its reading end. */
+        if (type == SOCK_STREAM &&
+            getsockname(fd, (struct sockaddr *)(void *)&address, &len) == 0 &&
+            (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
+            traits |= SCHI_FD_STREAM;
+        }
+#ifdef SO_NOSIGPIPE
+        type = 1;
+        (void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &type, sizeof type);
+#endif
+    }
+    return traits;
+}
+
+/* Sets of signals; libc's are hidden by a strict -std=c11. Numbers from 1 to 64. */
+#if SCHI_LINUX
+typedef struct schi_sigset {
+    uint64_t bits[2]; /* the second: mips */
+} schi_sigset;
+#define SCHI_SIGSET_SIZE (SCHI_SYS_MIPS ? 16 : 8)
+#if defined(__mips__)
+#define SCHI_SYS_MIPS 1
+#else
+#define SCHI_SYS_MIPS 0
+#endif
+
+static bool schi_sigset_add(schi_sigset *set, int number) {
+    if (number < 1 || number > 64) return false;
+    set->bits[0] |= UINT64_C(1) << (number - 1);
+    return true;
+}
+
+static bool schi_sigset_has(const schi_sigset *set, int number) {
+    return (set->bits[0] >> (number - 1) & 1) != 0;
+}
+
+static bool schi_signals_block(const schi_sigset *set, schi_sigset *before) {
+    return SCHI_SYS(SYS_rt_sigprocmask, SCHI_SYS_MIPS /* SIG_BLOCK */, set, before,
+                    SCHI_SIGSET_SIZE) == 0;
+}
+
+/* SIG_SETMASK. */
+static void schi_signals_set(const schi_sigset *set, schi_sigset *before) {
+    SCHI_SYS(SYS_rt_sigprocmask, 2 + SCHI_SYS_MIPS, set, before, SCHI_SIGSET_SIZE);
+}
+
+static void schi_signals_pending(schi_sigset *set) {
+    SCHI_SYS(SYS_rt_sigpending, set, SCHI_SIGSET_SIZE);
+}
+
+static void schi_signals_take(const schi_sigset *set) { /* one that is pending */
+    long none[4] = {0, 0, 0, 0};
+#if defined(SYS_rt_sigtimedwait)
+    SCHI_SYS(SYS_rt_sigtimedwait, set, NULL, none, SCHI_SIGSET_SIZE);
+#else
+    SCHI_SYS(SYS_rt_sigtimedwait_time64, set, NULL, none, SCHI_SIGSET_SIZE);
+#endif
+}
+#else
+typedef sigset_t schi_sigset;
+static bool schi_sigset_add(schi_sigset *set, int number) { return sigaddset(set, number) == 0; }
+static bool schi_sigset_has(const schi_sigset *set, int number) {
+    return sigismember(set, number) == 1;
+}
+static bool schi_signals_block(const schi_sigset *set, schi_sigset *before) {
+    return pthread_sigmask(SIG_BLOCK, set, before) == 0;
+}
+static void schi_signals_set(const schi_sigset *set, schi_sigset *before) {
+    (void)pthread_sigmask(SIG_SETMASK, set, before);
+}
+static void schi_signals_pending(schi_sigset *set) { (void)sigpending(set); }
+static void schi_signals_take(const schi_sigset *set) {
+    int taken;
+    (void)sigwait(set, &taken);
+}
+#endif
+
+static void schi_sigset_clear(schi_sigset *set) { memset(set, 0, sizeof *set); }
+
+/* write(2) to what is no socket raises SIGPIPE in this thread; it is taken back before anybody sees
+ * it. A runtime's threads have it blocked. */
+static ssize_t schi_fd_write_pipe(int fd, int traits, const struct iovec *parts, int n) {
+    bool own = (traits & SCHI_FD_OWN_THREAD) != 0, changed;
+    schi_sigset pipe_only, before, pending;
+    ssize_t written;
+    int error;
+    schi_sigset_clear(&pipe_only);
+    (void)schi_sigset_add(&pipe_only, SIGPIPE);
+    schi_sigset_clear(&pending);
+    changed = !own && schi_signals_block(&pipe_only, &before);
+    if (!changed || schi_sigset_has(&before, SIGPIPE)) schi_signals_pending(&pending);
+    written = writev(fd, parts, n);
+    error = errno;
+    if (written < 0 && error == EPIPE && !schi_sigset_has(&pending, SIGPIPE)) {
+        schi_signals_pending(&pending);
+        if (schi_sigset_has(&pending, SIGPIPE)) schi_signals_take(&pipe_only);
+    }
+    if (changed) schi_signals_set(&before, NULL);
+    errno = error;
+    return written;
+}
+
+static ssize_t schi_fd_write(int fd, int traits, const struct iovec *parts, int n) {
+    struct msghdr message;
+    if (!(traits & SCHI_FD_SOCKET)) return schi_fd_write_pipe(fd, traits, parts, n);
+    if (n == 1) return send(fd, parts->iov_base, parts->iov_len, SCHI_MSG_NOSIGNAL);
+    memset(&message, 0, sizeof message);
+    message.msg_iov = (struct iovec *)(uintptr_t)parts;
+    message.msg_iovlen = (__typeof__(message.msg_iovlen))n; /* its type differs */
+    return sendmsg(fd, &message, SCHI_MSG_NOSIGNAL);
+}
+
+static int schi_fd_socket(int family) {
+#ifdef SOCK_CLOEXEC
+    return socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+#else
+    int fd = socket(family, SOCK_STREAM, 0);
+    if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+#endif
+}
+
+/* A listening socket, or a negative errno. */
+static int schi_fd_listen(const struct sockaddr *addr, socklen_t len, int backlog) {
+    int fd = schi_fd_socket(addr->sa_family), one = 1, error;
+    if (fd < 0) return -errno;
+    if (addr->sa_family != AF_UNIX) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    }
+    if (bind(fd, addr, len) == 0 && listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0) return fd;
+    error = errno;
+    close(fd);
+    return -error;
+}
+
+/* Is an accepted socket non-blocking and closed on exec already? */
+#if SCHI_LINUX && defined(SYS_accept4)
+#define SCHI_ACCEPTS_READY 1
+#else
+#define SCHI_ACCEPTS_READY 0
+#endif
+
+static int schi_fd_accept(int fd) {
+#if SCHI_ACCEPTS_READY
+    return (int)SCHI_SYS(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    int got = accept(fd, NULL, NULL);
+    if (got >= 0) (void)fcntl(got, F_SETFD, FD_CLOEXEC);
+    return got;
+#endif
+}
+
+/* A connection that died in the queue, or an error of its network, which Linux tells here. */
+static bool schi_fd_accept_again(int error) {
+    return error == ECONNABORTED || error == ENETDOWN || error == ENETUNREACH ||
+           error == EHOSTUNREACH || error == EPROTO || error == ENOPROTOOPT;
+}
+
+/* A new stream socket that connects; -1: *error says why not. */
+static int schi_fd_connect(const struct sockaddr *addr, socklen_t len, int *traits, int *error) {
+    int fd = schi_fd_socket(addr->sa_family), done;
+    *error = fd < 0 ? -errno : 0;
+    if (fd < 0) return -1;
+    *traits = schi_fd_adopt(fd);
+    done = *traits < 0 ? -1 : connect(fd, addr, len);
+    if (done == 0 || (*traits >= 0 && (errno == EINPROGRESS || errno == EINTR))) return fd;
+    *error = *traits < 0 ? *traits : -errno;
+    close(fd);
+    return -1;
+}
+
+/* How is a connect? The error that it ended with; EAGAIN while it goes on. */
+static int schi_fd_connected(int fd) {
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(int);
+    int error = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0) return -1;
+    if (error == 0) {
+        len = sizeof peer;
+        if (getpeername(fd, (struct sockaddr *)(void *)&peer, &len) == 0) return 0;
+        error = errno == ENOTCONN ? EAGAIN : errno;
+    }
+    errno = error;
+    return -1;
+}
+
+/* A descriptor that has signals to read, which the thread has blocked. */
+static int schi_fd_signals(const int *signals, size_t n) {
+    schi_sigset set;
+    int fd;
+    schi_sigset_clear(&set);
+    for (size_t i = 0; i < n; i++) {
+        if (!schi_sigset_add(&set, signals[i])) return -EINVAL;
+    }
+#if SCHI_LINUX
+    fd = (int)SCHI_SYS(SYS_signalfd4, -1, &set, SCHI_SIGSET_SIZE, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) return -errno;
+#elif SCHI_KQUEUE
+    fd = kqueue();
+    if (fd < 0) return -errno;
+    for (size_t i = 0; i < n; i++) {
+        struct kevent event;
+        int error;
+        EV_SET(&event, (uintptr_t)signals[i], EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+        if (kevent(fd, &event, 1, NULL, 0, NULL) == 0) continue;
+        error = errno;
+        close(fd);
+        return -error;
+    }
+#else
+    fd = -ENOTSUP;
+#endif
+    if (fd >= 0 && !schi_signals_block(&set, NULL)) {
+        close(fd);
+        fd = -EPERM;
+    }
+    return fd;
+}
+
+static int schi_fd_signal(int fd) {
+#if SCHI_LINUX
+    uint32_t info[32]; /* struct signalfd_siginfo begins with the number */
+    return read(fd, info, sizeof info) < 0 ? -1 : (int)info[0];
+#elif SCHI_KQUEUE
+    static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
+    struct timespec none = {0, 0};
+    struct kevent event;
+    int n = kevent(fd, NULL, 0, &event, 1, &none);
+    schi_sigset it, pending;
+    if (n == 0) errno = EAGAIN;
+    if (n <= 0) return -1;
+    /* kqueue only counts: what is pending would be delivered when somebody unblocks it. */
+    schi_sigset_clear(&it);
+    (void)schi_sigset_add(&it, (int)event.ident);
+    (void)pthread_mutex_lock(&taking);
+    schi_signals_pending(&pending);
+    if (schi_sigset_has(&pending, (int)event.ident)) schi_signals_take(&it);
+    (void)pthread_mutex_unlock(&taking);
+    return (int)event.ident;
+#else
+    (void)fd, errno = ENOTSUP;
+    return -1;
+#endif
+}
+
+/* A descriptor that is readable when a child has ended. */
+static int schi_fd_child(pid_t pid) {
+#if SCHI_LINUX && defined(SYS_pidfd_open)
+    int fd = (int)SCHI_SYS(SYS_pidfd_open, pid, 0);
+    return fd < 0 ? -errno : fd;
+#elif SCHI_KQUEUE
+    struct kevent event;
+    siginfo_t info;
+    int fd = kqueue(), error;
+    if (fd < 0) return -errno;
+    EV_SET(&event, (uintptr_t)pid, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, NULL);
+    if (kevent(fd, &event, 1, NULL, 0, NULL) == 0) return fd;
+    error = errno;
+    /* It has ended, or is just about to, which is waited for here: the first try will reap it. */
+    if (error == ESRCH && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0) return fd;
+    close(fd);
+    return -error;
+#else
+    (void)pid;
+    return -ENOSYS;
+#endif
+}
+
+static int schi_fd_reap(pid_t pid, int *status) {
+    int unused;
+    pid_t got = waitpid(pid, status ? status : &unused, WNOHANG);
+    if (got == 0) errno = EAGAIN;
+    return got > 0 ? 0 : -1;
+}
+
+/* Is any of these bits set now? */
+static int schi_fd_poll(int fd, uint32_t bits) {
+    struct pollfd p;
+    int n;
+    p.fd = fd;
+    p.events = (short)((bits & SCHI_READABLE ? POLLIN : 0) | (bits & SCHI_WRITABLE ? POLLOUT : 0) |
+                       (bits & SCHI_PRIORITY ? POLLPRI : 0));
+    n = poll(&p, 1, 0);
+    if (n == 0) errno = EAGAIN;
+    return n > 0 ? 0 : -1;
+}
+
+static void schi_fd_nap(void) { (void)poll(NULL, 0, 1); } /* a millisecond */
+
+/* Never inlined: no address of errno is kept across a wait. */
+static SCHI_NOINLINE int64_t schi_fd_try(int fd, int traits, pid_t pid, const sch_io_call *c) {
+    struct iovec part;
+    int64_t n = 0;
+    part.iov_base = c->buffer;
+    part.iov_len = c->length;
+    do {
+        switch (c->kind) {
+        case SCHI_CALL_READ:
+            n = traits & SCHI_FD_SOCKET ? recv(fd, c->buffer, c->length, 0)
+                                        : read(fd, c->buffer, c->length);
+            break;
+        case SCHI_CALL_WRITE: n = schi_fd_write(fd, traits, &part, 1); break;
+        case SCHI_CALL_READV:
+            n = readv(fd, (const struct iovec *)c->buffer, (int)c->length);
+            break;
+        case SCHI_CALL_WRITEV:
+            n = schi_fd_write(fd, traits, (const struct iovec *)c->buffer, (int)c->length);
+            break;
+        case SCHI_CALL_RECVFROM:
+            n = recvfrom(fd, c->buffer, c->length, (int)c->flags, (struct sockaddr *)c->address,
+                         (socklen_t *)c->address_len);
+            break;
+        case SCHI_CALL_SENDTO:
+            n = sendto(fd, c->buffer, c->length, (int)c->flags | SCHI_MSG_NOSIGNAL,
+                       (const struct sockaddr *)c->address, (socklen_t)c->more);
+            break;
+        case SCHI_CALL_ACCEPT: n = schi_fd_accept(fd); break;
+        case SCHI_CALL_CONNECT: n = schi_fd_connected(fd); break;
+        case SCHI_CALL_SIGNAL: n = schi_fd_signal(fd); break;
+        case SCHI_CALL_CHILD: n = schi_fd_reap(pid, (int *)c->buffer); break;
+        default: n = schi_fd_poll(fd, c->want); break; /* READY */
+        }
+    } while (n < 0 && (errno == EINTR || (c->kind == SCHI_CALL_ACCEPT &&
+                                          schi_fd_accept_again(errno))));
+    if (n >= 0) return n;
+    return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+static size_t schi_fd_asked(const sch_io_call *c) {
+    const struct iovec *parts = (const struct iovec *)c->buffer;
+    size_t sum = 0;
+    if (c->kind == SCHI_CALL_READ || c->kind == SCHI_CALL_WRITE) return c->length;
+    for (size_t i = 0; i < c->length; i++) sum += parts[i].iov_len;
+    return sum;
+}
+
 /*==================================================================================================
  * MARK: - [4] Kit (private)
  *   Memory through the user's allocator, bits, random numbers, parker, one-shot event.
@@ -1583,6 +2536,30 @@ static uint32_t schi_rng_below(schi_rng *rng, uint32_t n) {
     return (uint32_t)(((x * UINT64_C(0x2545f4914f6cdd1d)) >> 32) * n >> 32);
 }
 
+/* Spinlock: for a few instructions without a system call in between. */
+typedef struct schi_spinlock {
+    SCHI_ATOMIC(uint32_t) taken;
+} schi_spinlock;
+
+static SCHI_NOINLINE void schi_spin_wait(schi_spinlock *l) {
+    /* rlx: the exchange decides */
+    for (unsigned tries = 0; schi_load_rlx(&l->taken) != 0; tries++) {
+        if (tries < 64) {
+            schi_cpu_relax();
+        } else {
+            schi_os_yield(); /* its holder was preempted */
+        }
+    }
+}
+
+static inline void schi_spin_lock(schi_spinlock *l) {
+    while (schi_xchg_acq(&l->taken, 1u) != 0) schi_spin_wait(l); /* acq: pairs with unlock */
+}
+
+static inline void schi_spin_unlock(schi_spinlock *l) {
+    schi_store_rel(&l->taken, 0u); /* rel: pairs with lock */
+}
+
 /* Event: happens once, everybody waits for it. */
 typedef struct schi_event {
     schi_word happened; /* 0, then 1 for ever */
@@ -1639,14 +2616,16 @@ static int schi_parker_init(schi_parker *p) {
 
 static void schi_parker_drop(schi_parker *p) { schi_waitplace_drop(&p->place); }
 
-/* alarm: where the owner sleeps if it sleeps in one. */
+/* alarm: where the owner sleeps if it sleeps in one. Signal handlers come here for those who have
+ * one: where that is the only place that they sleep in, there is no lock. */
 static void schi_unpark(schi_parker *p, schi_alarm *alarm) {
+    const bool locks = !SCHI_SEATS_IN_ALARMS || !alarm;
     uint32_t old;
-    schi_waitplace_lock(&p->place);
+    if (locks) schi_waitplace_lock(&p->place);
     /* acqrel: pairs with the exchange in park; what we did is visible to the one woken. */
     old = schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_TOKEN);
     if (old == SCHI_PARKER_PARKED) schi_word_wake(&p->state, &p->place, false);
-    schi_waitplace_unlock(&p->place);
+    if (locks) schi_waitplace_unlock(&p->place);
     if (old == SCHI_PARKER_ALARM) schi_alarm_set(alarm, 0);
 }
 
@@ -1666,13 +2645,29 @@ static bool schi_park(schi_parker *p, uint64_t deadline) {
     return schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY) == SCHI_PARKER_TOKEN;
 }
 
-/* Sleep in the alarm until woken (true) or until it rang for another reason (false). Owner only. */
-static bool schi_park_alarm(schi_parker *p, schi_alarm *alarm) {
+/* Sleep in the alarm until woken (true), or until it rang for another reason or the deadline came
+ * (false). Owner only. */
+static bool schi_park_alarm(schi_parker *p, schi_alarm *alarm, uint64_t deadline) {
     uint32_t state = SCHI_PARKER_EMPTY;
     /* acqrel: as in schi_park. */
-    if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_ALARM)) schi_alarm_wait(alarm);
+    if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_ALARM)) {
+        schi_alarm_wait(alarm, deadline);
+    }
     /* acqrel: acquires from unpark. */
     return schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY) == SCHI_PARKER_TOKEN;
+}
+
+/* The same in a poller that knows the alarm. Returns how many events there are. */
+static unsigned schi_park_poller(schi_parker *p, schi_alarm *alarm, schi_poller *poller,
+                                 uint64_t deadline, schi_ready *events) {
+    uint32_t state = SCHI_PARKER_EMPTY;
+    unsigned n = 0;
+    /* acqrel: as in schi_park. */
+    if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_ALARM)) {
+        n = schi_poller_wait(poller, alarm, deadline, events);
+    }
+    (void)schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY); /* acqrel: as above */
+    return n;
 }
 
 /*==================================================================================================
@@ -2037,8 +3032,8 @@ static void schi_inject_close(schi_inject *q) {
  *             lent      bitmap of cores whose holder is inside sch_block_in_place. Whoever clears
  *                       the bit owns the core: the returning holder, or a waker that found no idle
  *                       core.
- *             sleepers  threads without a core that sleep, newest first; one of them may have the
- *                       standby's place and is chosen last.
+ *             sleepers  threads without a core that sleep, newest first; two of them may have seats
+ *                       (below) and are chosen last.
  *   Who       word, lent: any thread, atomic.  The rest, transitions of idle too: under lock.
  *   Invariants
  *     J1  popcount(idle) = cores - running, whenever the lock is free.
@@ -2069,6 +3064,16 @@ static void schi_inject_close(schi_inject *q) {
  * the read-modify-write does not lean on that. A local push by a running worker needs none of this:
  * its own thread comes back to its ring.
  *
+ * Seats. Who lies down takes the watch if it is free, else the standby's seat, else none.
+ *   The watch sleeps until the first timer of any core is due. It runs what it finds if a core is
+ *   free, and then its seat is empty: sending another would cost more than most of what it runs.
+ *   The standby sleeps in an alarm that is set while cores run; it looks for what has waited too
+ *   long, and takes the watch if that is empty. A watch without a standby does its work as well.
+ *   Why no timer is forgotten: its core's holder serves it while it runs. Who lets a core go tells
+ *   the watch how long it may sleep at most, under the lock. While nobody has the watch either a
+ *   core runs whose holder armed the standby and will lie down, or somebody has been sent to take
+ *   it.
+ *
  * To lose the lock: sleepers become a bitmap of threads, claimed like cores; case 3 then needs the
  * order "list myself, release the core, look again", which sleep already has.
  */
@@ -2079,10 +3084,12 @@ static void schi_inject_close(schi_inject *q) {
 #define SCHI_CHUNKS ((SCH_MAX_WORKERS + 63) / 64)
 #define SCHI_NO_CORE UINT_MAX
 
+typedef enum schi_seat { SCHI_NO_SEAT, SCHI_WATCH, SCHI_STANDBY, SCHI_SEATS } schi_seat;
+
 typedef struct schi_sleeper {
     struct schi_sleeper *next, *prev; /* under lock */
     bool listed;                      /* under lock: may be chosen */
-    bool in_place;                    /* under lock: has the standby's place */
+    schi_seat seat;                   /* under lock */
     bool searching, rescue;           /* giver, under lock: how the core that it got is counted, and
                                          whether to search as the standby does */
     schi_parker parker;
@@ -2093,8 +3100,10 @@ typedef struct schi_idle {
     SCHI_ATOMIC(uint64_t) lent[SCHI_CHUNKS];                /* any */
     SCHI_ATOMIC(uint64_t) idle[SCHI_CHUNKS];                /* changed under lock, read by any */
     schi_mutex lock SCHI_ALIGNED(SCH_CACHELINE);
-    schi_sleeper *sleepers; /* under lock, without the standby */
-    schi_sleeper *standby;  /* under lock */
+    schi_sleeper *sleepers;           /* under lock: those without a seat */
+    schi_sleeper *seated[SCHI_SEATS]; /* under lock */
+    SCHI_ATOMIC(uint32_t) watched;    /* under lock, read by any: somebody has the watch */
+    bool has_standby;                 /* fixed after start: there is such a seat, and it is rung */
     unsigned num_cores;     /* fixed after start */
     unsigned num_chunks;    /* fixed after start */
 } schi_idle;
@@ -2108,7 +3117,8 @@ static int schi_idle_init(schi_idle *d) {
 }
 
 /* So many cores, all idle. Before any thread uses the set. */
-static void schi_idle_set_cores(schi_idle *d, unsigned num_cores) {
+static void schi_idle_set_cores(schi_idle *d, unsigned num_cores, bool standby) {
+    d->has_standby = standby && num_cores > 1;
     d->num_cores = num_cores;
     d->num_chunks = (num_cores + 63) / 64;
     for (unsigned i = 0; i < num_cores; i++) {
@@ -2182,28 +3192,36 @@ static void schi_idle_release(schi_idle *d, unsigned core, bool searching) {
     SCHI_CHECK(schi_idle_check(d));
 }
 
-/* List a thread that is about to sleep; the first one gets the standby's place. Under the lock. */
+static void schi_idle_sit(schi_idle *d, schi_sleeper *s, schi_seat seat) {
+    s->seat = seat;
+    d->seated[seat] = s;
+    if (seat == SCHI_WATCH) schi_store_seq(&d->watched, 1u);
+}
+
+/* List a thread that is about to sleep; it takes the best seat that is free. Under the lock. */
 static void schi_idle_list(schi_idle *d, schi_sleeper *s) {
     SCHI_ASSERT(!s->listed);
     s->listed = true;
-    s->in_place = d->standby == NULL;
-    if (s->in_place) {
-        d->standby = s;
-        return;
+    s->seat = SCHI_NO_SEAT;
+    if (!d->seated[SCHI_WATCH]) {
+        schi_idle_sit(d, s, SCHI_WATCH);
+    } else if (d->has_standby && !d->seated[SCHI_STANDBY]) {
+        schi_idle_sit(d, s, SCHI_STANDBY);
+    } else {
+        s->prev = NULL;
+        s->next = d->sleepers;
+        if (s->next) s->next->prev = s;
+        d->sleepers = s;
     }
-    s->prev = NULL;
-    s->next = d->sleepers;
-    if (s->next) s->next->prev = s;
-    d->sleepers = s;
 }
 
-/* Take a thread off the list; false if somebody chose it before. The standby keeps its place until
- * it leaves it: a second thread in the alarm could take the ring that is for the first. Under the
+/* Take a thread off the list; false if somebody chose it before. It keeps its seat until it leaves
+ * it: a second thread in the same alarm could take the ring that is for the first. Under the
  * lock. */
 static bool schi_idle_unlist(schi_idle *d, schi_sleeper *s) {
     if (!s->listed) return false;
     s->listed = false;
-    if (s->in_place) return true;
+    if (s->seat != SCHI_NO_SEAT) return true;
     if (s->prev) {
         s->prev->next = s->next;
     } else {
@@ -2213,27 +3231,52 @@ static bool schi_idle_unlist(schi_idle *d, schi_sleeper *s) {
     return true;
 }
 
-/* Choose a sleeper, the standby last; off the list then. NULL: nobody sleeps. Under the lock. */
+/* The listed thread in this seat, NULL: none. Under the lock. */
+static schi_sleeper *schi_idle_seated(schi_idle *d, schi_seat seat) {
+    return d->seated[seat] && d->seated[seat]->listed ? d->seated[seat] : NULL;
+}
+
+/* Choose a sleeper, the standby and then the watch last; off the list then. NULL: nobody sleeps.
+ * Under the lock. */
 static schi_sleeper *schi_idle_choose(schi_idle *d) {
     schi_sleeper *s = d->sleepers;
-    if (!s && d->standby && d->standby->listed) s = d->standby;
+    if (!s) s = schi_idle_seated(d, SCHI_STANDBY);
+    if (!s) s = schi_idle_seated(d, SCHI_WATCH);
     if (s) (void)schi_idle_unlist(d, s);
     return s;
 }
 
 static bool schi_idle_has_sleeper(schi_idle *d) {
-    return d->sleepers || (d->standby && d->standby->listed);
+    return d->sleepers || schi_idle_seated(d, SCHI_STANDBY) || schi_idle_seated(d, SCHI_WATCH);
 }
 
-/* The owner leaves the standby's place, if it has it. Returns a sleeper to be unparked, so that it
- * takes the place; NULL: none. Under the lock. */
+/* Is there a better seat than this thread has? Under the lock. */
+static bool schi_idle_may_move_up(schi_idle *d, const schi_sleeper *s) {
+    return (s->seat != SCHI_WATCH && !d->seated[SCHI_WATCH]) ||
+           (s->seat == SCHI_NO_SEAT && d->has_standby && !d->seated[SCHI_STANDBY]);
+}
+
+/* Who should come to take the seat that was left: nobody for the watch while there is a standby,
+ * which will find it empty. Under the lock. */
+static schi_sleeper *schi_idle_heir(schi_idle *d) {
+    if (d->has_standby && d->seated[SCHI_STANDBY]) return NULL;
+    if (d->has_standby || !d->seated[SCHI_WATCH]) return d->sleepers;
+    return NULL;
+}
+
+/* The owner leaves its seat, if it has one. Returns a sleeper to be unparked, so that it takes a
+ * seat; NULL: none. Under the lock. */
 static schi_sleeper *schi_idle_vacate(schi_idle *d, schi_sleeper *s) {
     SCHI_ASSERT(!s->listed);
-    if (!s->in_place) return NULL;
-    s->in_place = false;
-    d->standby = NULL;
-    (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED); /* its ring may have been heard: set it anew */
-    return d->sleepers;
+    if (s->seat == SCHI_NO_SEAT) return NULL;
+    d->seated[s->seat] = NULL;
+    if (s->seat == SCHI_WATCH) schi_store_seq(&d->watched, 0u);
+    /* Its ring may have been heard: set it anew. A standby's is not the watch's. */
+    if (s->seat == SCHI_STANDBY || !d->seated[SCHI_STANDBY]) {
+        (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED);
+    }
+    s->seat = SCHI_NO_SEAT;
+    return schi_idle_heir(d);
 }
 
 /* Become a searcher unless half of the running cores search already. Counts us in. */
@@ -2423,6 +3466,19 @@ static int schi_task_cancel(sch_task *task, bool again) {
         /* acqrel: as in wake. */
     } while (!schi_cas_weak_acqrel(&task->state, &old, now));
     return mine ? 1 : 0;
+}
+
+/* Its shield is over, and it is in a wait. 1: it was cancelled before: queue it; 0: a cancel may
+ * resume it from now on; -EAGAIN: it does not wait yet, or no more. */
+static int schi_task_unshield(sch_task *task) {
+    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    do {
+        if (old & SCHI_SCHEDULED) return -EAGAIN;
+        now = old | SCHI_WAIT_CANCEL;
+        if (old & SCHI_CANCELLED) now = (old & ~SCHI_WAIT_BITS) | SCHI_SCHEDULED | SCHI_BY_CANCEL;
+        /* acqrel: as in wake. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, now));
+    return (old & SCHI_CANCELLED) != 0;
 }
 
 /* The owner lets a waiting task go, after its context is saved. `wait` says what may resume it
@@ -2845,9 +3901,10 @@ static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
 #endif
 
 static void schi_ctx_exceptions(schi_ctx *from, schi_ctx *to) {
+    void *(*globals)(void) = schi_cxa_globals; /* Apple's is never NULL, and clang says so */
     void **words;
-    if (!schi_cxa_globals) return;
-    words = (void **)schi_cxa_globals();
+    if (!globals) return;
+    words = (void **)globals();
     from->exception_state[0] = words[0], from->exception_state[1] = words[1];
     words[0] = to->exception_state[0], words[1] = to->exception_state[1];
 }
@@ -2917,6 +3974,7 @@ static inline void schi_ctx_landed(schi_ctx *self, schi_ctx *before) {
 typedef struct schi_frame { /* what a context that may wait keeps apart from its task */
     unsigned in_blocking;  /* depth of sch_block_in_place */
     unsigned shields;      /* depth of sch_shield_begin */
+    uint64_t shield_until; /* of all of them */
     unsigned blocks_thread; /* the same where it only calls */
     bool poll_again;       /* sch_yield_now in a poll task */
 } schi_frame;
@@ -3186,6 +4244,452 @@ static void schi_stack_fresh(schi_stack *s) {
 }
 
 /*==================================================================================================
+ * MARK: - [8] Timer wheel (private)
+ *   What is due when: insert, remove and expire in constant time.
+ *   Uses [2] [4].  Used by [11] [14].  Tests: tests/unit/wheel.c, tests/model/waiting.c
+ *================================================================================================*/
+
+/* Timer wheel: hierarchical, one for each core.
+ *   Source      Varghese and Lauck, "Hashed and hierarchical timing wheels"; the level from the
+ *               highest bit in which two ticks differ, as in Tokio's time wheel.
+ *   State       elapsed, the last tick that is over; LEVELS x 64 lists of timers, a bit for each
+ *               list that is not empty. A tick is 2^20 ns; level l has slots of 64^l ticks.
+ *   Invariants  W1  a timer's tick >= elapsed, equal only while it is being expired
+ *               W2  a timer is at the level of the highest group of 6 bits in which its tick and
+ *                   elapsed differ, in the slot that this group of its tick names
+ *               W3  next <= the time of the first expiry; SCH_FOREVER if there is no timer
+ *   By W2 all slots before elapsed's own are empty on each level, and the lowest level that is not
+ *   empty has the earliest timers: the earliest are found by two count-zeros.
+ *   Who         all under the wheel's lock, by any thread: a task arms on one core and may be
+ *               cancelled on another, and the timers of a core that is stuck still fire. next: any
+ *               thread reads it.
+ *   Never early: a deadline is rounded up to a tick, the present down.
+ */
+#define SCHI_TICK_SHIFT 20
+#define SCHI_WHEEL_LEVELS 8 /* 64^8 ticks of 2^20 ns are more than 2^64 ns */
+#define SCHI_WHEEL_SLOTS 64
+#define SCHI_TICK_NEVER UINT64_MAX
+
+struct schi_wheel;
+
+struct schi_waiter;
+
+enum { SCHI_TIMER_WAITER, SCHI_TIMER_POLL_TASK, SCHI_TIMER_SHIELD };
+
+typedef struct schi_timer { /* in a sch_timer */
+    struct schi_timer *next, *prev; /* under the wheel's lock */
+    struct schi_wheel *wheel;       /* the waiter; where it was armed last */
+    void *waiter;                   /* fixed while armed: whom to wake */
+    uint64_t tick;                  /* under lock */
+    uint32_t armed;                 /* under lock: linked */
+    uint32_t kind;                  /* fixed while armed: what waiter is */
+} schi_timer;
+
+typedef struct schi_wheel {
+    schi_spinlock lock SCHI_ALIGNED(SCH_CACHELINE);
+    SCHI_ATOMIC(uint64_t) next; /* ns; written under lock, read by any (W3) */
+    uint64_t elapsed;           /* under lock */
+    uint64_t num_timers;        /* under lock */
+    uint64_t occupied[SCHI_WHEEL_LEVELS];
+    schi_timer *slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS]; /* under lock: doubly linked */
+} schi_wheel;
+
+static void schi_wheel_init(schi_wheel *w, uint64_t now) {
+    memset(w, 0, sizeof *w);
+    w->elapsed = now >> SCHI_TICK_SHIFT;
+    schi_store_rlx(&w->next, SCH_FOREVER); /* rlx: published with the core */
+}
+
+static unsigned schi_wheel_level(const schi_wheel *w, uint64_t tick) {
+    return (unsigned)(63 - __builtin_clzll((tick ^ w->elapsed) | 1)) / 6;
+}
+
+static void schi_wheel_link(schi_wheel *w, schi_timer *t) {
+    unsigned level = schi_wheel_level(w, t->tick), slot = t->tick >> (6 * level) & 63;
+    schi_timer **head = &w->slots[level][slot];
+    t->prev = NULL;
+    t->next = *head;
+    if (t->next) t->next->prev = t;
+    *head = t;
+    w->occupied[level] |= UINT64_C(1) << slot;
+}
+
+static void schi_wheel_unlink(schi_wheel *w, schi_timer *t) {
+    if (t->next) t->next->prev = t->prev;
+    if (t->prev) {
+        t->prev->next = t->next;
+    } else { /* the first of its slot; by W2 the slot is the same as when it was linked */
+        unsigned level = schi_wheel_level(w, t->tick), slot = t->tick >> (6 * level) & 63;
+        w->slots[level][slot] = t->next;
+        if (!t->next) w->occupied[level] &= ~(UINT64_C(1) << slot);
+    }
+}
+
+/* The tick at which something is to be done: the earliest timers expire, or come down a level. */
+static uint64_t schi_wheel_next_tick(const schi_wheel *w) {
+    for (unsigned level = 0; level < SCHI_WHEEL_LEVELS; level++) {
+        if (w->occupied[level]) {
+            unsigned shift = 6 * level + 6;
+            uint64_t slot = schi_lowest_bit(w->occupied[level]);
+            return (w->elapsed >> shift << shift) | slot << (shift - 6);
+        }
+    }
+    return SCHI_TICK_NEVER;
+}
+
+static void schi_wheel_publish(schi_wheel *w) {
+    uint64_t tick = schi_wheel_next_tick(w);
+    /* seq: before a look at who watches [5.3] */
+    schi_store_seq(&w->next, tick == SCHI_TICK_NEVER ? SCH_FOREVER : tick << SCHI_TICK_SHIFT);
+}
+
+static void schi_wheel_insert_locked(schi_wheel *w, schi_timer *t, uint64_t tick) {
+    t->tick = tick;
+    t->armed = 1;
+    schi_wheel_link(w, t);
+    w->num_timers++;
+}
+
+/* Arm a timer. deadline: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
+static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadline) {
+    uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, next;
+    t->wheel = w;
+    schi_spin_lock(&w->lock);
+    schi_wheel_insert_locked(w, t, (tick > w->elapsed ? tick : w->elapsed) + 1); /* W1 */
+    next = schi_load_rlx(&w->next); /* rlx: under the lock */
+    if (t->tick << SCHI_TICK_SHIFT < next) {
+        schi_wheel_publish(w);
+        next = schi_load_rlx(&w->next); /* rlx: under the lock */
+    }
+    schi_spin_unlock(&w->lock);
+    return next;
+}
+
+/* Disarm it. false: it has expired, and whoever expired it is done with it. */
+static bool schi_wheel_remove(schi_timer *t) {
+    schi_wheel *w = t->wheel;
+    bool armed;
+    schi_spin_lock(&w->lock);
+    armed = t->armed != 0;
+    if (armed) {
+        schi_wheel_unlink(w, t);
+        t->armed = 0; /* next stays, a lower bound (W3): most timers are armed and given up */
+        w->num_timers--;
+    }
+    schi_spin_unlock(&w->lock);
+    return armed;
+}
+
+/* Bring next, a bound, to what is there. */
+static void schi_wheel_refresh(schi_wheel *w) {
+    schi_spin_lock(&w->lock);
+    schi_wheel_publish(w);
+    schi_spin_unlock(&w->lock);
+}
+
+static uint64_t schi_wheel_len(schi_wheel *w) {
+    uint64_t n;
+    schi_spin_lock(&w->lock);
+    n = w->num_timers;
+    schi_spin_unlock(&w->lock);
+    return n;
+}
+
+/* Bring the timers of the next slot down to where they belong. Under the lock. */
+static void schi_wheel_cascade(schi_wheel *w, uint64_t tick) {
+    unsigned level = 1, slot;
+    schi_timer *t, *next;
+    while (!w->occupied[level]) level++;
+    slot = schi_lowest_bit(w->occupied[level]);
+    t = w->slots[level][slot];
+    w->slots[level][slot] = NULL;
+    w->occupied[level] &= ~(UINT64_C(1) << slot);
+    w->elapsed = tick;
+    for (; t; t = next) {
+        next = t->next;
+        schi_wheel_link(w, t);
+    }
+}
+
+/* Take out one timer that is due at `now`, disarmed; NULL: no more. Under the lock. */
+static schi_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
+    uint64_t until = now >> SCHI_TICK_SHIFT, tick;
+    while ((tick = schi_wheel_next_tick(w)) <= until) {
+        if (w->occupied[0]) {
+            schi_timer *t = w->slots[0][tick & 63];
+            schi_wheel_unlink(w, t);
+            t->armed = 0;
+            w->num_timers--;
+            return t;
+        }
+        schi_wheel_cascade(w, tick);
+    }
+    if (until > w->elapsed) w->elapsed = until;
+    schi_wheel_publish(w);
+    return NULL;
+}
+
+/*==================================================================================================
+ * MARK: - [9] Driver (private)
+ *   The descriptors of a runtime: which are ready, who waits for them, which are gone.
+ *   Uses [2]-[4].  Used by [11] [14].  Tests: tests/unit/io.c, tests/model/descriptors.c
+ *================================================================================================*/
+
+/* Driver.
+ *   Source      Tokio's I/O driver: readiness is kept apart from the waiters, and what a call found
+ *               not ready is cleared only if no event has come since the call began.
+ *   State       of a descriptor (schi_io):
+ *               word     generation:32 | CLOSING | calls under way:31
+ *               ready    count of events:24 | bits: what is ready, as far as is known
+ *               waiting  the calls that wait; under lock, and so is every new bit in ready
+ *   Invariants  D1  a call is linked only while none of the bits that it wants is set
+ *               D2  a bit is cleared by who was told EAGAIN (or got less than it asked for of a
+ *                   stream), and only if the count is the same as before its system call
+ *               D3  a record keeps its type until the runtime is freed; its generation changes when
+ *                   the descriptor is closed: a stale event or handle finds nobody
+ *               D4  the descriptor is closed by the last call that leaves after CLOSING was set
+ *   Why no readiness is lost: the system tells each change once. It sets a bit, and whoever wants
+ *   that is taken from the list under the same lock (D1). The bit stays until a call that began
+ *   after the event has found nothing (D2); what changes later comes as a new event.
+ *   Who         events: whoever has the watch, or any worker in its place; all else: any thread.
+ */
+#define SCHI_IO_CLOSING (UINT64_C(1) << 31)
+#define SCHI_IO_CALLS (SCHI_IO_CLOSING - 1)
+#define SCHI_IO_EVENT 256u /* one event in ready */
+#define SCHI_IO_BITS 255u
+#define SCHI_IO_CHUNKS 20 /* of 64, 128, 256, ... records */
+
+typedef struct schi_io {
+    SCHI_ATOMIC(uint64_t) word;  /* any */
+    SCHI_ATOMIC(uint32_t) ready; /* any clears, under lock sets */
+    schi_spinlock lock;
+    sch_io_op *waiting;          /* under lock */
+    sch_runtime *rt;             /* fixed */
+    uint32_t index;              /* fixed */
+    uint32_t process;            /* fixed: schi_process() */
+    int fd, traits;              /* fixed while open; see [3.1] */
+    pid_t pid;                   /* fixed while open: of a child */
+    SCHI_ATOMIC(uint32_t) spare; /* any: 1 more than a connection that was taken in vain; 0: none */
+    struct schi_io *next_free;   /* under the driver's lock */
+} schi_io;
+
+typedef struct schi_driver {
+    schi_word on;       /* any: somebody uses descriptors */
+    schi_word stopped;  /* any: the runtime's threads are about to end */
+    schi_poller poller; /* fixed once on */
+    schi_mutex lock;
+    SCHI_ATOMIC(schi_io *) chunks[SCHI_IO_CHUNKS]; /* under lock, read by any */
+    schi_io *free;                                 /* under lock */
+    uint32_t num_records;                          /* under lock */
+    uint64_t *numbers;                             /* under lock: bitmap of the descriptors */
+    size_t num_words;                              /* under lock: of numbers */
+    schi_counter opened, closed, events;           /* any, atomic */
+} schi_driver;
+
+static unsigned schi_io_chunk(uint32_t index) {
+    return 31u - (unsigned)__builtin_clz(index / 64 + 1);
+}
+
+static schi_io *schi_io_at(schi_driver *d, uint32_t index) {
+    unsigned k = schi_io_chunk(index);
+    schi_io *chunk;
+    if (k >= SCHI_IO_CHUNKS) return NULL;
+    chunk = schi_load_acq(&d->chunks[k]); /* acq: pairs with grow */
+    return chunk ? &chunk[index - 64 * ((1u << k) - 1)] : NULL;
+}
+
+static uint64_t schi_io_token(const schi_io *io) {
+    return (schi_load_rlx(&io->word) >> 32) << 32 | io->index; /* rlx: fixed while open */
+}
+
+/* Note that this number is watched. 0, -EEXIST (kqueue would not tell), -ENOMEM. Under lock. */
+static int schi_io_take_number(schi_driver *d, const sch_allocator *a, int fd) {
+    size_t word = (size_t)fd / 64, n = d->num_words;
+    uint64_t bit = UINT64_C(1) << (fd % 64), *grown;
+    if (word >= n) {
+        n = word < 2 * n ? 2 * n : word + 1;
+        grown = (uint64_t *)schi_alloc_zeroed(a, n * sizeof *grown, sizeof *grown);
+        if (!grown) return -ENOMEM;
+        if (d->numbers) memcpy(grown, d->numbers, d->num_words * sizeof *grown);
+        schi_free(a, d->numbers, d->num_words * sizeof *grown, sizeof *grown);
+        d->numbers = grown;
+        d->num_words = n;
+    }
+    if (d->numbers[word] & bit) return -EEXIST;
+    d->numbers[word] |= bit;
+    return 0;
+}
+
+/* A record that was never used. Under lock. NULL: no memory. */
+static schi_io *schi_io_grow(schi_driver *d, sch_runtime *rt, const sch_allocator *a) {
+    unsigned k = schi_io_chunk(d->num_records);
+    schi_io *chunk, *io;
+    if (k >= SCHI_IO_CHUNKS) return NULL;
+    if (!schi_io_at(d, d->num_records)) {
+        chunk = (schi_io *)schi_alloc_zeroed(a, (sizeof *io << 6) << k, SCH_CACHELINE);
+        if (!chunk) return NULL;
+        schi_store_rel(&d->chunks[k], chunk); /* rel: pairs with acq in at */
+    }
+    io = schi_io_at(d, d->num_records);
+    io->index = d->num_records++;
+    io->rt = rt;
+    io->process = schi_process();
+    schi_store_rlx(&io->word, UINT64_C(1) << 32); /* rlx: nobody knows it yet */
+    return io;
+}
+
+/* A record for a descriptor. NULL: *error says why not. */
+static schi_io *schi_io_new(schi_driver *d, sch_runtime *rt, const sch_allocator *a, int fd,
+                            int *error) {
+    schi_io *io;
+    schi_lock(&d->lock);
+    io = d->free;
+    if (io) {
+        d->free = io->next_free;
+    } else {
+        io = schi_io_grow(d, rt, a);
+    }
+    *error = io ? schi_io_take_number(d, a, fd) : -ENOMEM;
+    if (io) io->fd = *error ? -1 : fd;
+    if (*error && io) {
+        io->next_free = d->free;
+        d->free = io;
+        io = NULL;
+    }
+    schi_unlock(&d->lock);
+    return io;
+}
+
+/* It is not open any more, or never was. Its number may come again at once. */
+static void schi_io_free(schi_driver *d, schi_io *io) {
+    uint64_t next = (schi_load_rlx(&io->word) >> 32) + 1; /* rlx: nobody uses it */
+    schi_lock(&d->lock);
+    d->numbers[io->fd / 64] &= ~(UINT64_C(1) << (io->fd % 64));
+    io->fd = -1;
+    /* rel: pairs with acqrel in enter; D3 */
+    schi_store_rel(&io->word, (next & UINT32_MAX ? next & UINT32_MAX : 1) << 32);
+    io->next_free = d->free;
+    d->free = io;
+    schi_unlock(&d->lock);
+}
+
+/* Of the process that forked us: its locks may be in any state here. */
+static bool schi_io_is_foreign(const schi_io *io) {
+    return SCHI_UNLIKELY(schi_process() != 0) && io->process != schi_process();
+}
+
+/* Why a handle names nothing. */
+static SCHI_NOINLINE int schi_io_error(const sch_io *handle) {
+    const schi_io *io = (const schi_io *)(handle ? handle->record : NULL);
+    return io && schi_io_is_foreign(io) ? -EOWNERDEAD : -EBADF;
+}
+
+/* The record that a handle names, with a call counted; NULL: closed. */
+static schi_io *schi_io_enter(const sch_io *handle) {
+    schi_io *io = (schi_io *)handle->record;
+    uint64_t word;
+    if (!io || schi_io_is_foreign(io)) return NULL;
+    word = schi_load_rlx(&io->word); /* rlx: the exchange decides */
+    do {
+        if (word >> 32 != handle->generation || (word & SCHI_IO_CLOSING)) return NULL;
+        /* acqrel: pairs with free; the record is as open left it. */
+    } while (!schi_cas_weak_acqrel(&io->word, &word, word + 1));
+    return io;
+}
+
+static void schi_io_drop_spare(schi_io *io) {
+    uint32_t spare = schi_xchg_seq(&io->spare, 0u);
+    if (spare) close((int)spare - 1);
+}
+
+/* The call leaves; the last one after a close closes (D4). */
+static void schi_io_leave(schi_driver *d, schi_io *io) {
+    /* acqrel: other calls' uses of the descriptor come before its close. */
+    uint64_t word = schi_sub_acqrel(&io->word, UINT64_C(1));
+    int fd;
+    if (SCHI_LIKELY((word & (SCHI_IO_CLOSING | SCHI_IO_CALLS)) != (SCHI_IO_CLOSING | 1))) return;
+    fd = io->fd;
+    schi_io_drop_spare(io);
+    schi_count_shared(&d->closed, 1);
+    schi_io_free(d, io); /* before the close: who gets the number next may give it at once */
+    close(fd);
+}
+
+/* A call that saw `seen` in ready found these not ready (D2). */
+static void schi_io_clear(schi_io *io, uint32_t seen, uint32_t bits) {
+    uint32_t now = seen;
+    /* acqrel: a later event's bit is not overwritten; read again when it fails. */
+    while (!schi_cas_acqrel(&io->ready, &now, now & ~bits)) {
+        if ((now ^ seen) / SCHI_IO_EVENT) return;
+    }
+}
+
+/* Under lock. */
+static void schi_io_unlink(schi_io *io, sch_io_op *op) {
+    sch_io_op *next = op->call.next, *prev = op->call.prev;
+    if (next) next->call.prev = prev;
+    if (prev) {
+        prev->call.next = next;
+    } else {
+        io->waiting = next;
+    }
+    op->call.linked = false;
+}
+
+/* Wait for an event. false: what it wants is ready, or the descriptor is closing. */
+static bool schi_io_link(schi_driver *d, schi_io *io, sch_io_op *op) {
+    bool may;
+    schi_spin_lock(&io->lock);
+    /* rlx: under lock; whoever closes takes the lock after it has said so. */
+    may = !(schi_load_rlx(&io->ready) & op->call.want) &&
+          !(schi_load_rlx(&io->word) & SCHI_IO_CLOSING) && /* rlx: as above */
+          !schi_load_seq(&d->stopped);
+    if (may) {
+        op->call.next = io->waiting;
+        op->call.prev = NULL;
+        if (io->waiting) io->waiting->call.prev = op;
+        io->waiting = op;
+        op->call.linked = true;
+    }
+    schi_spin_unlock(&io->lock);
+    return may;
+}
+
+/* Do it now if it can be done. -EAGAIN: it cannot. Counted in. */
+static int64_t schi_io_try(schi_io *io, const sch_io_call *c, int own_thread) {
+    uint32_t seen = schi_load_acq(&io->ready); /* acq: before the system call (D2) */
+    int64_t result;
+    if (c->kind == SCHI_CALL_SIGNAL && !(io->traits & SCHI_FD_SIGNALS)) return -EINVAL;
+    if (c->kind == SCHI_CALL_CHILD && !(io->traits & SCHI_FD_CHILD)) return -EINVAL;
+    if (!(seen & c->want)) return -EAGAIN;
+    result = schi_fd_try(io->fd, io->traits | own_thread, io->pid, c);
+    if (result == -EAGAIN) {
+        schi_io_clear(io, seen, c->want);
+    } else if (result > 0 && c->kind <= SCHI_CALL_WRITEV && (io->traits & SCHI_FD_STREAM) &&
+               (SCHI_HAS_PRIORITY || c->want == SCHI_WRITABLE) && /* or short at an urgent byte */
+               !(seen & (SCHI_READ_END | SCHI_PRIORITY)) && (size_t)result < schi_fd_asked(c)) {
+        schi_io_clear(io, seen, c->want);
+    }
+    return result;
+}
+
+/* Close what is open, at the runtime's end: nobody uses it any more. */
+static void schi_driver_drop(schi_driver *d, const sch_allocator *a) {
+    for (unsigned k = 0; k < SCHI_IO_CHUNKS; k++) {
+        schi_io *chunk = schi_load_acq(&d->chunks[k]); /* acq: as in at */
+        for (uint32_t i = 0; chunk && i < 64u << k; i++) {
+            if (!chunk[i].rt || chunk[i].fd < 0) continue;
+            schi_io_drop_spare(&chunk[i]);
+            close(chunk[i].fd);
+        }
+        schi_free(a, chunk, (sizeof *chunk << 6) << k, SCH_CACHELINE);
+    }
+    schi_free(a, d->numbers, d->num_words * sizeof *d->numbers, sizeof *d->numbers);
+    if (schi_load_seq(&d->on)) schi_poller_drop(&d->poller);
+    schi_mutex_drop(&d->lock);
+}
+
+/*==================================================================================================
  * MARK: - [10] Metrics (private)
  *   Per-core counters: plain stores by whoever holds the core, read by anybody.
  *   Uses [2].  Used by [11]-[13].  Tests: tests/unit/metrics.c
@@ -3223,6 +4727,7 @@ typedef struct schi_core {
     bool alone;               /* fixed after start: the only core, nobody steals or is woken */
     bool closed;              /* shutdown has come to this core */
     schi_rng rng;
+    schi_wheel wheel; /* any thread: it has a lock */
     SCHI_ATOMIC(schi_heap *) heaps[SCHI_HEAP_CLASSES]; /* walkers read */
     schi_core_metrics m;
     schi_runq q;              /* thieves too */
@@ -3274,8 +4779,10 @@ typedef struct schi_thread {
     sch_task *job;
 } schi_thread;
 
-/* Who waits for a task's end. Lives in the waiter's frame. */
+/* Who waits. Lives in the waiter's frame, until it has been granted: only one of those who could do
+ * it does, the one that claims it. The waiter claims it itself when it gives up. */
 typedef struct schi_waiter {
+    SCHI_ATOMIC(uint32_t) claimed; /* any; unused if only one could grant it */
     sch_task *task;      /* a task: granted */
     schi_thread *driver; /* a visitor that runs tasks meanwhile: done, under its idle lock */
     bool done;           /* under that lock */
@@ -3288,6 +4795,7 @@ typedef struct schi_pool {
     schi_node *first, *last; /* queued jobs */
     schi_thread *idle;
     schi_counter queued, threads, idle_threads; /* under lock, read by any */
+    schi_counter waiting;    /* with a paused clock: jobs that wait; less by whoever ends a wait */
     unsigned live, starting; /* threads that have not ended; of these, not known to be made */
     unsigned max;            /* fixed */
     bool closed;
@@ -3312,8 +4820,15 @@ struct sch_runtime {
     unsigned made_cores;         /* fixed after start */
     schi_idle idle;
     schi_inject inject;
-    schi_parker place;           /* where the standby sleeps, in the alarm */
-    schi_alarm alarm;            /* the standby's */
+    struct {
+        schi_parker parker;
+        schi_alarm alarm; /* see schi_has_alarms */
+    } seats[SCHI_SEATS];  /* where those with seats sleep */
+    uint64_t watch_until; /* under idle.lock: when the watch wakes at the latest */
+    SCHI_ATOMIC(uint64_t) paused_at; /* config.paused_clock: the time */
+    uint64_t look_at;     /* under idle.lock: when the look is due that ARMED says is coming */
+    schi_driver driver;
+    SCHI_ATOMIC(uint32_t) ring; /* for sch_poll_fd: 1 pushes from outside ring the alarm, 2 did */
     schi_stack_pool stacks;
     schi_pool pool;
     /* Threads; under idle.lock. */
@@ -3423,17 +4938,57 @@ static SCHI_NOINLINE void schi_hook_task(schi_thread *th, sch_runtime *rt,
     schi_no_wait_end(th, &spare);
 }
 
+/* Time: the system's, or with config.paused_clock one that stands still while anything runs. */
+static uint64_t schi_clock(sch_runtime *rt) {
+    if (SCHI_UNLIKELY(rt->config.paused_clock)) return schi_load_seq(&rt->paused_at);
+    return schi_now_ns();
+}
+
+static uint64_t schi_now_of(schi_thread *th) {
+    return th && th->rt ? schi_clock(th->rt) : schi_now_ns();
+}
+
+/* When the system's clock will show this time of the runtime's: never, if that is paused. */
+static uint64_t schi_real_time(sch_runtime *rt, uint64_t time) {
+    return SCHI_UNLIKELY(rt->config.paused_clock) ? SCH_FOREVER : time;
+}
+
+/* Do those with seats sleep in alarms? With one worker only the watch is there, and has its own
+ * parker until there is a driver. */
+static bool schi_has_alarms(sch_runtime *rt) {
+    return rt->config.workers > 1 || SCHI_SEATS_IN_ALARMS;
+}
+
 /* Waking ----------------------------------------------------------------------------------------*/
 
-/* Set the standby's alarm unless it is set, or nobody is there to hear it: who takes the place sets
- * it then. Under idle.lock. */
+/* The watch shall wake at this time or before. If nobody has it: who takes it will look at
+ * everything. Under idle.lock. */
+static void schi_watch_by(sch_runtime *rt, uint64_t time) {
+    uint64_t now;
+    if (!rt->idle.seated[SCHI_WATCH] || time >= rt->watch_until) return;
+    rt->watch_until = time;
+    if (!schi_has_alarms(rt)) {
+        schi_unpark(&rt->seats[SCHI_WATCH].parker, &rt->seats[SCHI_WATCH].alarm);
+    } else {
+        now = schi_now_ns();
+        schi_alarm_set(&rt->seats[SCHI_WATCH].alarm, time > now ? time - now : 1);
+    }
+}
+
+/* Set the alarm of the standby, or of the watch if there is none, unless it is set, or nobody is
+ * there to hear it: who takes the seat sets it then. Under idle.lock. */
 static void schi_standby_arm(sch_runtime *rt) {
     schi_idle *d = &rt->idle;
-    if (rt->config.no_standby || rt->num_cores == 1) return;
-    if (!d->standby || !d->standby->listed) return;
+    bool standby = schi_idle_seated(d, SCHI_STANDBY) != NULL;
+    if (!d->has_standby || (!standby && !schi_idle_seated(d, SCHI_WATCH))) return;
     if (schi_or_seq(&d->word, SCHI_IDLE_ARMED) & SCHI_IDLE_ARMED) return;
     schi_count_shared(&rt->alarms, 1);
-    schi_alarm_set(&rt->alarm, rt->config.standby_period_ns);
+    rt->look_at = schi_saturating_add(schi_now_ns(), rt->config.standby_period_ns);
+    if (standby) {
+        schi_alarm_set(&rt->seats[SCHI_STANDBY].alarm, rt->config.standby_period_ns);
+    } else {
+        schi_watch_by(rt, rt->look_at);
+    }
 }
 
 /* The same unless no core runs, or only such as are lent. Under idle.lock. */
@@ -3442,9 +4997,21 @@ static void schi_standby_arm_if_running(sch_runtime *rt) {
     if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d)) schi_standby_arm(rt);
 }
 
+/* Somebody has lain down: a new standby takes over the look that the watch was to do. Under
+ * idle.lock. */
+static void schi_seat_taken(sch_runtime *rt, const schi_sleeper *s) {
+    uint64_t now;
+    if (s->seat == SCHI_STANDBY && (schi_load_seq(&rt->idle.word) & SCHI_IDLE_ARMED)) {
+        now = schi_now_ns();
+        schi_alarm_set(&rt->seats[SCHI_STANDBY].alarm, rt->look_at > now ? rt->look_at - now : 1);
+    } else {
+        schi_standby_arm_if_running(rt);
+    }
+}
+
 /* The same for a thread that begins to run with a core: it has learnt the word from its own RMW. */
 static void schi_standby_arm_if_clear(sch_runtime *rt, uint32_t word) {
-    if ((word & SCHI_IDLE_ARMED) || rt->config.no_standby || rt->num_cores == 1) return;
+    if ((word & SCHI_IDLE_ARMED) || !rt->idle.has_standby) return;
     schi_lock(&rt->idle.lock);
     schi_standby_arm(rt);
     schi_unlock(&rt->idle.lock);
@@ -3454,10 +5021,15 @@ static schi_thread *schi_thread_of(schi_sleeper *s) {
     return (schi_thread *)(void *)((char *)s - offsetof(schi_thread, sleeper));
 }
 
-/* Where a sleeper sleeps: the standby's place has a parker of its own, which lives as long as the
- * runtime, so that a signal handler can use it without the lock. Under idle.lock. */
+/* Where a sleeper sleeps: seats have parkers of their own, which live as long as the runtime, so
+ * that a signal handler can use them without the lock. Under idle.lock. */
 static schi_parker *schi_parker_of(sch_runtime *rt, schi_sleeper *s) {
-    return s->in_place ? &rt->place : &s->parker;
+    return s->seat == SCHI_NO_SEAT ? &s->parker : &rt->seats[s->seat].parker;
+}
+
+static void schi_unpark_sleeper(sch_runtime *rt, schi_sleeper *s) {
+    schi_unpark(schi_parker_of(rt, s),
+                s->seat == SCHI_NO_SEAT ? NULL : &rt->seats[s->seat].alarm);
 }
 
 /* Leave a core with a sleeper and wake it. Under idle.lock, to the end: a thread takes that lock
@@ -3468,9 +5040,10 @@ static void schi_give_core(sch_runtime *rt, schi_core *core, bool searching, boo
     s->searching = searching;
     s->rescue = rescue;
     schi_slot_give(&schi_thread_of(s)->slot, core);
-    schi_unpark(schi_parker_of(rt, s), &rt->alarm);
-    /* It may have been on its way into an empty standby's place: send another. */
-    if (!rt->idle.standby && rt->idle.sleepers) schi_unpark(&rt->idle.sleepers->parker, NULL);
+    schi_unpark_sleeper(rt, s);
+    /* It may have been on its way into an empty seat: send another. */
+    s = schi_idle_heir(&rt->idle);
+    if (s) schi_unpark_sleeper(rt, s);
 }
 
 /* Pair a sleeper with a core that nobody uses and wake it as a searcher. only_if_none: not while
@@ -3500,8 +5073,15 @@ static void schi_count_wake(schi_thread *th, sch_runtime *rt) {
     }
 }
 
+/* The loop around sch_run_some has something to do. The push comes before this look at ring, and
+ * sch_run_some sets ring anew before it looks at the queues: one of the two sees the other. */
+static SCHI_NOINLINE void schi_ring_loop(sch_runtime *rt) {
+    if (schi_xchg_seq(&rt->ring, 2u) == 1) schi_alarm_set(&rt->seats[SCHI_WATCH].alarm, 0);
+}
+
 /* Hard rule: after a push to the injector from outside somebody must come. See [5.3]. */
 static void schi_notify(schi_thread *th, sch_runtime *rt) {
+    if (SCHI_UNLIKELY(schi_load_seq(&rt->ring) != 0)) schi_ring_loop(rt);
     if (!schi_idle_may_wake(&rt->idle, schi_idle_handshake(&rt->idle))) return;
     if (schi_wake_one(rt, true, false)) schi_count_wake(th, rt);
 }
@@ -3586,6 +5166,7 @@ static void schi_schedule_at(schi_thread *th, sch_task *task, bool back) {
     sch_runtime *rt = schi_task_runtime(task);
     schi_core *core = th ? th->core : NULL;
     if (SCHI_UNLIKELY(schi_load_rlx(&task->state) & SCHI_JOB)) { /* rlx: fixed bit */
+        schi_sub_seq(&rt->pool.waiting, (uint64_t)1);
         schi_unpark(&task->thread->sleeper.parker, NULL); /* its thread waits for just this */
         return;
     }
@@ -3622,11 +5203,216 @@ static void schi_waiter_grant(schi_thread *th, schi_waiter *w) {
         schi_lock(
             &rt->idle.lock); /* the driver takes this lock before it leaves: nothing dangles */
         w->done = true;
-        schi_unpark(schi_parker_of(rt, &driver->sleeper), &rt->alarm);
+        schi_unpark_sleeper(rt, &driver->sleeper);
         schi_unlock(&rt->idle.lock);
     } else {
         schi_unpark(&w->parker, NULL);
     }
+}
+
+/* Timers ----------------------------------------------------------------------------------------*/
+
+/* Is it ours to grant this waiter? Everybody who might asks, and one is told yes. */
+static bool schi_waiter_claim(schi_waiter *w) {
+    return schi_xchg_acqrel(&w->claimed, 1u) == 0; /* acqrel: the loser sees what the winner did */
+}
+
+/* The state of an operation, see [14]. */
+enum { SCHI_OP_IDLE, SCHI_OP_PENDING, SCHI_OP_DONE, SCHI_OP_RETRY, SCHI_OP_LISTEN = 16 };
+
+static schi_word *schi_op_state(const sch_op *op) { return (schi_word *)(uintptr_t)&op->state; }
+
+/* acq: pairs with completion; the result is there. */
+static uint32_t schi_op_get(const sch_op *op) { return schi_load_acq(schi_op_state(op)); }
+
+static void schi_op_set(sch_op *op, uint32_t state) {
+    schi_store_rlx(schi_op_state(op), state); /* rlx: the waiter's alone at this moment */
+}
+
+/* Revoke what a poll task that ends has pending. */
+static SCHI_NOINLINE void schi_task_revoke_ops(sch_task *task) {
+    sch_op *op = (sch_op *)task->arg, *next;
+    for (task->arg = NULL; op; op = next) {
+        next = op->link;
+        if (schi_op_get(op) != SCHI_OP_PENDING) continue;
+        if (op->type->cancel(op) != SCH_OP_BUSY) continue;
+        while (schi_op_get(op) == SCHI_OP_PENDING) schi_os_yield(); /* it is about to be done */
+    }
+}
+
+#define SCHI_EXPIRE_BATCH 32
+
+/* Waiters whose time has come, to be granted without a lock: each is claimed, and so stays. */
+typedef struct schi_expired {
+    unsigned num;
+    struct {
+        schi_waiter *waiter; /* NULL: a task */
+        sch_task *task;
+        bool wake; /* a poll task, of which we hold a reference; else it is to be queued */
+    } list[SCHI_EXPIRE_BATCH];
+} schi_expired;
+
+SCHI_STATIC_ASSERT(sizeof(schi_timer) <= sizeof(((sch_timer *)0)->armed), "a timer fits");
+
+static sch_op *schi_timer_op(schi_timer *t) {
+    return (sch_op *)(void *)((char *)t - offsetof(sch_timer, armed));
+}
+
+/* Have one granted, if that is ours to do. Whoever it is, what its operation is in may be gone as
+ * soon as the operation's state says that it is done; a waiter that was claimed before, or a task
+ * that we refer to, is not. */
+static void schi_expire(schi_expired *out, void *waiter, bool for_poll) {
+    if (for_poll) {
+        schi_task_retain((sch_task *)waiter);
+        out->list[out->num].waiter = NULL;
+        out->list[out->num].wake = true;
+        out->list[out->num++].task = (sch_task *)waiter;
+    } else if (schi_waiter_claim((schi_waiter *)waiter)) {
+        out->list[out->num++].waiter = (schi_waiter *)waiter;
+    }
+}
+
+/* A task's shield ends while it waits. Under the wheel's lock: it takes that before it leaves the
+ * wait, and so it is this wait. */
+static void schi_shield_over(schi_wheel *w, schi_timer *t, uint64_t now, schi_expired *out) {
+    sch_task *task = (sch_task *)t->waiter;
+    int state = schi_task_unshield(task);
+    if (state > 0) {
+        out->list[out->num].waiter = NULL;
+        out->list[out->num].wake = false;
+        out->list[out->num++].task = task;
+    } else if (state < 0) { /* a moment too early */
+        schi_wheel_insert_locked(w, t, (now >> SCHI_TICK_SHIFT) + 1);
+    }
+}
+
+static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
+    schi_timer *t;
+    if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
+    schi_spin_lock(&w->lock);
+    while (out->num < SCHI_EXPIRE_BATCH && (t = schi_wheel_expire(w, now)) != NULL) {
+        if (t->kind == SCHI_TIMER_SHIELD) {
+            schi_shield_over(w, t, now, out);
+            continue;
+        }
+        schi_expire(out, t->waiter, t->kind == SCHI_TIMER_POLL_TASK);
+        /* rel: pairs with acq in get. */
+        schi_store_rel(schi_op_state(schi_timer_op(t)), (uint32_t)SCHI_OP_DONE);
+    }
+    schi_spin_unlock(&w->lock);
+}
+
+static void schi_grant_expired(schi_thread *th, schi_expired *e) {
+    for (unsigned i = 0; i < e->num; i++) {
+        if (e->list[i].waiter) {
+            schi_waiter_grant(th, e->list[i].waiter);
+        } else if (!e->list[i].wake) {
+            schi_schedule(th, e->list[i].task);
+        } else {
+            schi_wake(th, e->list[i].task);
+            schi_task_release(th ? th->core : NULL, e->list[i].task);
+        }
+    }
+}
+
+/* Wake those on our core whose time has come, and on every core while nobody has the watch. */
+static void schi_timers_serve(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    uint64_t now = SCH_FOREVER;
+    schi_expired e;
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        schi_core *core = rt->cores[i];
+        if (core != th->core && schi_load_rlx(&rt->idle.watched)) continue; /* rlx: a hint */
+        if (schi_load_rlx(&core->wheel.next) == SCH_FOREVER) continue;     /* rlx: a hint */
+        if (now == SCH_FOREVER) now = schi_clock(rt);
+        do {
+            e.num = 0;
+            schi_wheel_collect(&core->wheel, now, &e);
+            schi_grant_expired(th, &e);
+        } while (e.num == SCHI_EXPIRE_BATCH);
+    }
+}
+
+/* Take those off a descriptor's list that wait for one of these bits. false: there are more than
+ * fit. Under its lock. */
+static bool schi_io_take(schi_io *io, uint32_t bits, bool closed, schi_expired *out) {
+    sch_io_op *op = io->waiting, *next;
+    for (; op; op = next) {
+        next = op->call.next;
+        if (!(op->call.want & bits)) continue;
+        if (out->num == SCHI_EXPIRE_BATCH) return false;
+        schi_io_unlink(io, op);
+        if (closed) {
+            op->op.result = -ECANCELED;
+            op->call.waited = false;
+        }
+        schi_expire(out, op->op.waiter, op->op.in_poll_task);
+        /* rel: pairs with acq in get. */
+        schi_store_rel(schi_op_state(&op->op), (uint32_t)(closed ? SCHI_OP_DONE : SCHI_OP_RETRY));
+    }
+    return true;
+}
+
+/* Something about a descriptor has changed. false: as above, come again. */
+static bool schi_io_event(schi_driver *d, const schi_ready *event, schi_expired *out) {
+    schi_io *io = schi_io_at(d, (uint32_t)event->token);
+    bool all = true;
+    if (!io) return true;
+    schi_spin_lock(&io->lock);
+    /* rlx: a generation that is gone by now does no harm */
+    if (schi_load_rlx(&io->word) >> 32 == event->token >> 32) {
+        uint32_t ready = schi_load_rlx(&io->ready); /* rlx: the exchange decides */
+        /* acqrel: what the system told us of comes before the calls that go by it. */
+        while (!schi_cas_weak_acqrel(&io->ready, &ready, (ready + SCHI_IO_EVENT) | event->bits)) {
+        }
+        all = schi_io_take(io, event->bits, false, out);
+    }
+    schi_spin_unlock(&io->lock);
+    return all;
+}
+
+/* The same for many; those who waited are granted. */
+static void schi_io_serve(schi_thread *th, const schi_ready *events, unsigned n) {
+    schi_expired due;
+    for (unsigned i = 0; i < n;) {
+        due.num = 0;
+        while (i < n && schi_io_event(&th->rt->driver, &events[i], &due)) i++;
+        schi_grant_expired(th, &due);
+    }
+}
+
+/* Ask the driver without waiting. mine: with the watch's alarm. */
+static void schi_io_poll_driver(schi_thread *th, schi_alarm *mine) {
+    schi_ready events[SCHI_POLL_BATCH];
+    unsigned n = schi_poller_wait(&th->rt->driver.poller, mine, 0, events);
+    schi_count_shared(&th->rt->driver.events, n);
+    schi_io_serve(th, events, n);
+}
+
+/* When the first timer of all is due, or before: those that were given up may count. A paused clock
+ * must not jump to those. */
+static uint64_t schi_timers_next(sch_runtime *rt) {
+    uint64_t next = SCH_FOREVER;
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        if (SCHI_UNLIKELY(rt->config.paused_clock)) schi_wheel_refresh(&rt->cores[i]->wheel);
+        uint64_t t = schi_load_seq(&rt->cores[i]->wheel.next);
+        if (t < next) next = t;
+    }
+    return next;
+}
+
+/* With a paused clock: nothing may run any more, then the watch shall let time jump. Under
+ * idle.lock. */
+static void schi_clock_may_jump(sch_runtime *rt) {
+    if (!rt->config.paused_clock) return;
+    if (schi_idle_running(schi_load_seq(&rt->idle.word)) == 0) schi_watch_by(rt, 0);
+}
+
+/* A core is let go: the watch sees to its timers. Under idle.lock. */
+static void schi_core_watched(schi_core *core) {
+    uint64_t next = schi_load_seq(&core->wheel.next);
+    if (next != SCH_FOREVER) schi_watch_by(core->rt, schi_real_time(core->rt, next));
+    schi_clock_may_jump(core->rt);
 }
 
 /* What few tasks have at their end: a drop function, a hook. */
@@ -4019,6 +5805,7 @@ static void schi_core_hand_off(schi_thread *th, schi_core *core) {
     }
     schi_count(&core->m.park_unparks, 1); /* parked: odd */
     schi_idle_release(d, core->index, false);
+    schi_core_watched(core);
     schi_unlock(&d->lock);
     schi_notify(th, rt); /* what was drained was pushed before this handshake */
 }
@@ -4036,6 +5823,11 @@ static void schi_core_leave(schi_thread *th) {
     th->core = NULL;
     th->lent = core;
     schi_idle_lend(&rt->idle, core->index);
+    if (SCHI_UNLIKELY(schi_load_seq(&core->wheel.next) != SCH_FOREVER)) {
+        schi_lock(&rt->idle.lock);
+        schi_core_watched(core);
+        schi_unlock(&rt->idle.lock);
+    }
     /* "all run", case 2 of [5.3]: a pusher that missed the bit is seen here. So is a shutdown. */
     if (schi_inject_is_empty(&rt->inject) && !schi_is_closing(rt)) return;
     if (!schi_idle_take_back(&rt->idle, core->index)) return;
@@ -4180,9 +5972,33 @@ static int schi_may_wait(schi_thread *th) {
     return 0;
 }
 
+/* Arm in a task: on its core's wheel, or without a core on any, which is then looked after. */
+static void schi_timer_arm(schi_thread *th, schi_timer *t, void *waiter, unsigned kind,
+                           uint64_t until) {
+    sch_runtime *rt = th->rt;
+    schi_core *core = th->core ? th->core : rt->cores[0];
+    uint64_t next;
+    t->waiter = waiter;
+    t->kind = kind;
+    next = schi_wheel_insert(&core->wheel, t, until);
+    if (core == th->core) return;
+    schi_lock(&rt->idle.lock);
+    schi_watch_by(rt, schi_real_time(rt, next));
+    schi_clock_may_jump(rt);
+    schi_unlock(&rt->idle.lock);
+    if (SCHI_UNLIKELY(schi_load_seq(&rt->ring) != 0)) schi_ring_loop(rt);
+}
+
+/* Do shields keep a cancellation off? */
+static bool schi_is_shielded(schi_thread *th) {
+    const schi_frame *f = schi_frame_of(th);
+    return SCHI_UNLIKELY(f->shields > 0) &&
+           (f->shield_until == SCH_FOREVER || schi_clock(th->rt) < f->shield_until);
+}
+
 /* Would a wait be refused because the task was cancelled? */
 static bool schi_is_cancelled(schi_thread *th) {
-    if (!schi_in_task(th) || schi_frame_of(th)->shields > 0) return false;
+    if (!schi_in_task(th) || schi_is_shielded(th)) return false;
     /* acq: pairs with cancel */
     return (schi_load_acq(&schi_current(th)->state) & SCHI_CANCELLED) != 0;
 }
@@ -4197,12 +6013,20 @@ enum { SCHI_BY_GRANT, SCHI_BY_WAKE, SCHI_BY_CANCELLATION };
 
 /* The running task waits for a grant, or a wake if `wait` has WAIT_WAKE, or a cancel if it has
  * WAIT_CANCEL. Says which it was; a grant or wake wins. */
-static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
+static int schi_wait_for(schi_thread **thp, SCHI_STATE wait) {
     schi_thread *th = *thp;
     sch_task *task = schi_current(th);
     SCHI_STATE kept = wait & SCHI_WAIT_WAKE ? SCHI_WOKEN : SCHI_GRANTED, state;
     if (th->kind == SCHI_BLOCKING) { /* a blocking job's thread parks; schi_schedule unparks it */
-        if (schi_task_idle(task, wait)) (void)schi_park(&th->sleeper.parker, UINT64_MAX);
+        if (schi_task_idle(task, wait)) {
+            schi_add_seq(&th->rt->pool.waiting, (uint64_t)1); /* whoever ends it may come first */
+            if (SCHI_UNLIKELY(th->rt->config.paused_clock)) {
+                schi_lock(&th->rt->idle.lock);
+                schi_clock_may_jump(th->rt);
+                schi_unlock(&th->rt->idle.lock);
+            }
+            (void)schi_park(&th->sleeper.parker, UINT64_MAX);
+        }
     } else {
         th = *thp = schi_suspend_task(th, SCHI_COMMIT_IDLE, wait);
     }
@@ -4212,6 +6036,23 @@ static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
         if (!(state & kept)) return SCHI_BY_CANCELLATION;
     }
     return wait & SCHI_WAIT_WAKE ? SCHI_BY_WAKE : SCHI_BY_GRANT;
+}
+
+/* The same; a cancel counts unless a shield is up, and as soon as its time is over. */
+static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
+    const schi_frame *f = schi_frame_of(*thp);
+    schi_timer timer;
+    int why;
+    if (SCHI_LIKELY(!(wait & SCHI_WAIT_CANCEL) || !schi_is_shielded(*thp))) {
+        return schi_wait_for(thp, wait);
+    }
+    wait &= ~SCHI_WAIT_CANCEL;
+    if (f->shield_until == SCH_FOREVER) return schi_wait_for(thp, wait);
+    timer.wheel = NULL;
+    schi_timer_arm(*thp, &timer, schi_current(*thp), SCHI_TIMER_SHIELD, f->shield_until);
+    why = schi_wait_for(thp, wait);
+    (void)schi_wheel_remove(&timer);
+    return why;
 }
 
 /* Go to the back of the queue. */
@@ -4239,7 +6080,6 @@ static inline void schi_use_budget(schi_thread *th) {
 /* Wait for a task's end, as a task. -EINTR: cancelled, the handle is still the caller's. */
 static int schi_join_as_task(schi_thread *th, sch_task *task) {
     schi_waiter w;
-    SCHI_STATE cancel = schi_frame_of(th)->shields > 0 ? 0 : SCHI_WAIT_CANCEL;
     memset(&w, 0, sizeof w);
     w.task = schi_current(th);
     schi_wr(&task->joiner, &w);
@@ -4248,7 +6088,7 @@ static int schi_join_as_task(schi_thread *th, sch_task *task) {
         return 0;
     }
     if (!schi_task_join_wait(task)) return 0;
-    if (schi_wait(&th, cancel) == SCHI_BY_CANCELLATION) {
+    if (schi_wait(&th, SCHI_WAIT_CANCEL) == SCHI_BY_CANCELLATION) {
         if (schi_task_join_cancel(task)) return schi_tell_cancelled(th, -EINTR);
         (void)schi_wait(&th, 0); /* BUSY: the grant is on its way, and touches w until then */
     }
@@ -4288,6 +6128,7 @@ static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
     again = schi_frame_of(th)->poll_again;
     schi_frame_of(th)->poll_again = false;
     if (status == SCH_READY) {
+        if (SCHI_UNLIKELY(task->arg != NULL)) schi_task_revoke_ops(task);
         schi_task_end_at(th, rt, th->core, task, 0);
     } else if (again) {
         if (state & SCHI_NEW) (void)schi_task_clear(task, SCHI_NEW);
@@ -4303,6 +6144,7 @@ static inline void schi_run(schi_thread *th, sch_task *task) {
     SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel and wake */
     if (SCHI_UNLIKELY(state & SCHI_CANCELLED) &&
         ((state & SCHI_NEW) || ((state & SCHI_POLL) && schi_is_closing(rt)))) {
+        if ((state & SCHI_POLL) && task->arg) schi_task_revoke_ops(task);
         schi_task_end(th, task, SCHI_DROPPED);
         return;
     }
@@ -4442,6 +6284,11 @@ static void schi_core_maintain(schi_thread *th) {
     core->ticks_left = th->rt->config.event_interval;
     schi_core_settle(core);
     schi_count(&core->m.maintenances, 1);
+    schi_timers_serve(th);
+    /* acq: pairs with start; the poller is there. rlx: a hint, who takes the watch asks, too. */
+    if (schi_load_acq(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) {
+        schi_io_poll_driver(th, NULL);
+    }
     if (SCHI_UNLIKELY(schi_is_closing(th->rt)) && !core->closed) schi_core_close(th);
     if (core->num_stacks > SCH_STACK_CACHE) {
         while (core->num_stacks > SCH_STACK_CACHE / 2) {
@@ -4487,12 +6334,16 @@ static sch_task *schi_steal(schi_thread *th) {
 /* Look everywhere, for a short while. NULL: nothing, and we may still be counted as searching. */
 static sch_task *schi_search(schi_thread *th) {
     schi_core *core = th->core;
+    unsigned rounds = SCH_SPIN_ROUNDS;
     sch_task *task = NULL;
     if (!th->searching) {
         if (!schi_idle_try_search(&th->rt->idle)) return NULL;
         th->searching = true;
     }
-    for (unsigned round = 0; round < SCH_SPIN_ROUNDS && !task; round++) {
+    /* Who will sleep in the driver need not spin: most of what comes does come from there. */
+    /* rlx: hints. */
+    if (schi_load_rlx(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) rounds = 1;
+    for (unsigned round = 0; round < rounds && !task; round++) {
         for (unsigned i = 0; round > 0 && i < 8u << round; i++) schi_cpu_relax();
         task = schi_take_injected(core, schi_fair_share(core, 0));
         if (!task) task = schi_steal(th);
@@ -4549,16 +6400,29 @@ static void schi_heed_signal(schi_thread *th, sch_runtime *rt) {
 static void schi_standby_look(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_idle *d = &rt->idle;
+    uint64_t now;
     unsigned late = 0;
     schi_heed_signal(th, rt);
-    if (rt->config.no_standby || rt->num_cores == 1) return;
-    schi_count_shared(&rt->looks_done, 1);
-    schi_lock(&d->lock); /* the looks belong to the place */
+    if (!d->has_standby) return;
+    schi_lock(&d->lock); /* the looks belong to the seat */
     if (!th->sleeper.listed) goto out;
+    now = schi_now_ns();
+    if (now < rt->look_at) { /* rung for a timer, or for whoever had the seat before */
+        /* A ring at once may hide one that was set for later [3]: set that again. */
+        if (th->sleeper.seat == SCHI_STANDBY && (schi_load_seq(&d->word) & SCHI_IDLE_ARMED)) {
+            schi_alarm_set(&rt->seats[SCHI_STANDBY].alarm, rt->look_at - now);
+        }
+        goto out;
+    }
     /* Clear ARMED before looking: who begins to run later sets the alarm again. */
-    (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED);
+    if (!(schi_and_seq(&d->word, ~SCHI_IDLE_ARMED) & SCHI_IDLE_ARMED)) goto out;
+    schi_count_shared(&rt->looks_done, 1);
     for (unsigned i = 0; i < rt->num_cores; i++) {
-        late += schi_look_at_core(rt->cores[i], &rt->looks[i]);
+        schi_core *core = rt->cores[i];
+        if (rt->looks[i].polls == schi_counted(&core->m.polls)) { /* in one poll since then */
+            schi_watch_by(rt, schi_real_time(rt, schi_load_seq(&core->wheel.next)));
+        }
+        late += schi_look_at_core(core, &rt->looks[i]);
     }
     late += schi_look_at_injector(rt);
     /* Arm again while a core runs; see schi_core_return for one that is lent. */
@@ -4600,6 +6464,7 @@ static schi_core *schi_lie_down(schi_thread *th, bool *searching,
         core->park_polls = schi_counted(&core->m.polls);
         schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: a statistic */
         schi_idle_release(d, core->index, th->searching);
+        schi_core_watched(core);
         th->core = NULL;
         th->searching = false;
     }
@@ -4617,7 +6482,7 @@ static schi_core *schi_lie_down(schi_thread *th, bool *searching,
     if (schi_is_closing(rt)) other = schi_unclosed_core(rt);
     if (!other) {
         schi_idle_list(d, &th->sleeper);
-        schi_standby_arm_if_running(rt);
+        schi_seat_taken(rt, &th->sleeper);
     }
     return other;
 }
@@ -4627,13 +6492,157 @@ static bool schi_is_over(sch_runtime *rt, schi_waiter *until) {
     return rt->finished || (until && (until->done || schi_now_ns() >= until->deadline));
 }
 
-/* Until woken (true), rung or the deadline. With a single core nothing can be late while it is
- * free, so the place needs no alarm there. */
-static bool schi_rest(schi_thread *th, uint64_t deadline) {
+/* Does no blocking job run? */
+static bool schi_pool_is_idle(schi_pool *p) {
+    bool idle;
+    schi_lock(&p->lock);
+    idle = schi_counted(&p->idle_threads) + schi_load_seq(&p->waiting) ==
+           schi_counted(&p->threads); /* jobs may be queued behind those that wait */
+    schi_unlock(&p->lock);
+    return idle;
+}
+
+/* What is slept through: how long, and what came of it. */
+typedef struct schi_nap {
+    schi_waiter *until;  /* of a visitor; NULL: none */
+    schi_core *core;     /* got at once, or given */
+    bool searching;      /* how it is counted */
+    bool given;          /* by another thread */
+    bool over;           /* leave instead */
+    uint64_t deadline;   /* of a spare worker or a visitor */
+    uint64_t wake;       /* the next time to look up */
+    bool quiet;          /* the driver had nothing when it was asked last */
+    unsigned num_events, served; /* what the driver told; of that, used */
+    schi_ready events[SCHI_POLL_BATCH];
+    schi_expired due;    /* to be granted, best with a core */
+} schi_nap;
+
+/* How long the watch may sleep: until the first timer, or the look that is its own to do. With a
+ * paused clock, the first timer's time comes when nothing runs. Under idle.lock. */
+static void schi_watch_prepare(sch_runtime *rt, schi_nap *nap) {
+    schi_idle *d = &rt->idle;
+    uint64_t next = schi_timers_next(rt);
+    uint32_t word = schi_load_seq(&d->word);
+    nap->wake = 0;
+    if (SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER &&
+        schi_idle_running(word) == 0 && !schi_work_visible(rt) && schi_pool_is_idle(&rt->pool)) {
+        if (!nap->quiet && schi_load_seq(&rt->driver.on)) return; /* ask the driver before that */
+        if (next > schi_load_seq(&rt->paused_at)) schi_store_seq(&rt->paused_at, next);
+        return;
+    }
+    next = schi_real_time(rt, next);
+    nap->wake = next < nap->deadline ? next : nap->deadline;
+    if ((word & SCHI_IDLE_ARMED) && !schi_idle_seated(d, SCHI_STANDBY) && rt->look_at < nap->wake) {
+        nap->wake = rt->look_at;
+    }
+    rt->watch_until = nap->wake;
+}
+
+/* Until woken, rung or the deadline; with the watch in the driver, if there is one. */
+static void schi_rest(schi_thread *th, schi_nap *nap) {
     sch_runtime *rt = th->rt;
-    if (!th->sleeper.in_place) return schi_park(&th->sleeper.parker, deadline);
-    if (rt->num_cores == 1) return schi_park(&rt->place, deadline);
-    return schi_park_alarm(&rt->place, &rt->alarm); /* only visitors have a deadline there */
+    schi_seat seat = th->sleeper.seat;
+    nap->num_events = 0;
+    if (seat == SCHI_NO_SEAT) {
+        (void)schi_park(&th->sleeper.parker, nap->wake);
+    } else if (seat == SCHI_WATCH && schi_load_seq(&rt->driver.on)) {
+        nap->num_events = schi_park_poller(&rt->seats[seat].parker, &rt->seats[seat].alarm,
+                                           &rt->driver.poller, nap->wake, nap->events);
+        nap->quiet = nap->num_events == 0;
+        schi_count_shared(&rt->driver.events, nap->num_events);
+    } else if (!schi_has_alarms(rt)) {
+        (void)schi_park(&rt->seats[seat].parker, nap->wake);
+    } else {
+        (void)schi_park_alarm(&rt->seats[seat].parker, &rt->seats[seat].alarm, nap->wake);
+    }
+}
+
+/* May a spare worker go? Under idle.lock. */
+static bool schi_is_spare(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    return th->kind == SCHI_WORKER && th->sleeper.seat == SCHI_NO_SEAT &&
+           rt->num_workers > rt->num_cores + rt->num_reserved;
+}
+
+/* Get on the list, or find out why not to. Returns a task that waits for a place [11.3]. */
+static sch_task *schi_nap_begin(schi_thread *th, schi_nap *nap) {
+    sch_runtime *rt = th->rt;
+    sch_task *place = NULL;
+    schi_lock(&rt->idle.lock);
+    nap->core = schi_lie_down(th, &nap->searching, &place);
+    if (!nap->core && schi_is_over(rt, nap->until)) {
+        if (schi_idle_unlist(&rt->idle, &th->sleeper)) {
+            schi_sleeper *up = schi_idle_vacate(&rt->idle, &th->sleeper);
+            if (up) schi_unpark_sleeper(rt, up);
+        }
+        nap->over = true;
+    } else if (!nap->core && schi_is_spare(th)) {
+        nap->deadline = schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns);
+    }
+    nap->wake = nap->deadline;
+    if (th->sleeper.seat == SCHI_WATCH) schi_watch_prepare(rt, nap);
+    schi_unlock(&rt->idle.lock);
+    return place;
+}
+
+/* Something woke us, or it is time: what now? Under idle.lock. Returns a sleeper to be unparked. */
+static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap) {
+    sch_runtime *rt = th->rt;
+    schi_idle *d = &rt->idle;
+    schi_sleeper *me = &th->sleeper;
+    if (!me->listed) {
+        if (!nap->core) nap->core = (schi_core *)schi_slot_take(&th->slot);
+        nap->given = true;
+        return schi_idle_vacate(d, me);
+    }
+    if (schi_is_over(rt, nap->until)) {
+        nap->over = true;
+    } else if (nap->due.num > 0) {
+        unsigned core = schi_idle_acquire(d, false);
+        if (core != SCHI_NO_CORE) nap->core = rt->cores[core];
+    } else if (!nap->until && nap->deadline != UINT64_MAX && schi_now_ns() >= nap->deadline) {
+        nap->over = schi_is_spare(th);
+        if (nap->over) rt->num_workers--;
+        nap->wake = nap->deadline = UINT64_MAX; /* else: another has left, or it is needed */
+    }
+    if (nap->over || nap->core) {
+        (void)schi_idle_unlist(d, me);
+        return schi_idle_vacate(d, me);
+    }
+    if (schi_idle_may_move_up(d, me)) {
+        schi_sleeper *up;
+        (void)schi_idle_unlist(d, me);
+        up = schi_idle_vacate(d, me);
+        schi_idle_list(d, me);
+        schi_seat_taken(rt, me);
+        nap->wake = nap->deadline = nap->until ? nap->until->deadline : UINT64_MAX; /* it stays */
+        if (up && schi_idle_heir(d) != up) up = NULL;
+        if (me->seat == SCHI_WATCH) schi_watch_prepare(rt, nap);
+        return up;
+    }
+    if (me->seat == SCHI_WATCH) schi_watch_prepare(rt, nap);
+    return NULL;
+}
+
+/* The watch: who waited for what has come? As many as fit, to be granted with a core. */
+static void schi_nap_collect(schi_thread *th, schi_nap *nap) {
+    sch_runtime *rt = th->rt;
+    uint64_t now = schi_clock(rt);
+    while (nap->served < nap->num_events &&
+           schi_io_event(&rt->driver, &nap->events[nap->served], &nap->due)) {
+        nap->served++;
+    }
+    for (unsigned i = 0; i < rt->num_cores && !nap->core; i++) {
+        schi_wheel_collect(&rt->cores[i]->wheel, now, &nap->due);
+    }
+}
+
+/* They and the rest are granted. */
+static void schi_nap_grant(schi_thread *th, schi_nap *nap) {
+    schi_grant_expired(th, &nap->due);
+    nap->due.num = 0;
+    schi_io_serve(th, nap->events + nap->served, nap->num_events - nap->served);
+    nap->served = nap->num_events = 0;
 }
 
 /* Sleep until we have a core. false: leave instead - all is over, or `until` is done, or a spare
@@ -4641,67 +6650,43 @@ static bool schi_rest(schi_thread *th, uint64_t deadline) {
 static bool schi_sleep(schi_thread *th, schi_waiter *until) {
     sch_runtime *rt = th->rt;
     schi_idle *d = &rt->idle;
-    schi_sleeper *me = &th->sleeper;
-    schi_core *core;
-    sch_task *place = NULL;
-    uint64_t deadline = until ? until->deadline : UINT64_MAX;
-    bool searching = false, over = false, given;
-    core = th->core;
+    schi_core *core = th->core;
+    schi_nap nap;
+    sch_task *place;
+    memset(&nap, 0, offsetof(schi_nap, events));
+    nap.until = until;
+    nap.deadline = until ? until->deadline : UINT64_MAX;
+    nap.due.num = 0;
     th->core = NULL; /* what the hook queues goes to the injector, which is looked at below */
     schi_hook_thread(th, rt->config.hooks.on_thread_park);
     th->core = core;
-    schi_lock(&d->lock);
-    core = schi_lie_down(th, &searching, &place);
-    if (!core && schi_is_over(rt, until)) {
-        if (schi_idle_unlist(d, me)) (void)schi_idle_vacate(d, me);
-        over = true;
-    } else if (!core && th->kind == SCHI_WORKER && !me->in_place &&
-               rt->num_workers > rt->num_cores + rt->num_reserved) {
-        deadline = schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns);
-    }
-    schi_unlock(&d->lock);
+    place = schi_nap_begin(th, &nap);
     if (place && schi_task_grant(place)) schi_schedule(th, place);
-    if (!core && !over) {
+    if (!nap.core && !nap.over) {
         (void)schi_idle_handshake(d); /* "list, handshake, look again": cases 1 to 3 of [5.3] */
         if (schi_work_visible(rt)) schi_notify(th, rt);
     }
-    given = !core && !over;
-    while (!core && !over) {
-        bool woken = schi_rest(th, deadline);
-        schi_sleeper *up = NULL;
-        core = (schi_core *)schi_slot_take(&th->slot); /* as a rule, and without the lock */
-        if (core && !me->in_place) break;
+    while (!nap.core && !nap.over) {
+        schi_sleeper *up;
+        schi_seat seat = th->sleeper.seat;
+        schi_rest(th, &nap);
+        nap.core = (schi_core *)schi_slot_take(&th->slot); /* as a rule, and without the lock */
+        nap.given = nap.core != NULL;
+        if (nap.core && seat == SCHI_NO_SEAT) break;
+        if (seat == SCHI_WATCH) schi_nap_collect(th, &nap);
         schi_lock(&d->lock);
-        if (!me->listed) {
-            if (!core) core = (schi_core *)schi_slot_take(&th->slot);
-            up = schi_idle_vacate(d, me);
-        } else if (schi_is_over(rt, until)) {
-            (void)schi_idle_unlist(d, me);
-            up = schi_idle_vacate(d, me);
-            over = true;
-        } else if (!me->in_place && !d->standby) { /* the standby left: move up */
-            (void)schi_idle_unlist(d, me);
-            schi_idle_list(d, me);
-            schi_standby_arm_if_running(rt);
-            if (!until) deadline = UINT64_MAX; /* whoever has the place stays */
-        } else if (!woken && !me->in_place && th->kind == SCHI_WORKER &&
-                   schi_now_ns() >= deadline) { /* long unused */
-            if (rt->num_workers > rt->num_cores + rt->num_reserved) {
-                (void)schi_idle_unlist(d, me);
-                rt->num_workers--;
-                over = true;
-            } else {
-                deadline = UINT64_MAX; /* no spare any more: another has left, or it is needed */
-            }
-        }
-        if (up) schi_unpark(&up->parker, NULL); /* under the lock: it cannot leave meanwhile */
+        up = schi_nap_judge(th, &nap);
+        if (up) schi_unpark_sleeper(rt, up); /* under the lock: it cannot leave meanwhile */
         schi_unlock(&d->lock);
-        if (!core && !over && me->in_place) schi_standby_look(th);
+        if (nap.core || nap.over) break;
+        schi_nap_grant(th, &nap); /* every core runs, or is about to be taken */
+        if (th->sleeper.seat != SCHI_NO_SEAT) schi_standby_look(th);
     }
     schi_hook_thread(th, rt->config.hooks.on_thread_unpark);
-    if (over) return false;
-    if (given) searching = me->searching, th->rescue = me->rescue;
-    schi_core_taken(th, core, searching);
+    if (nap.given) nap.searching = th->sleeper.searching, th->rescue = th->sleeper.rescue;
+    if (nap.core) schi_core_taken(th, nap.core, nap.searching);
+    schi_nap_grant(th, &nap);
+    if (!nap.core) return false;
     schi_standby_arm_if_clear(rt, schi_load_seq(&d->word));
     schi_heed_signal(th, rt); /* its wake and ours may have been one */
     return true;
@@ -4720,6 +6705,7 @@ static void schi_core_give_up(schi_thread *th) {
     schi_count(&core->m.park_unparks, 1);
     schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: a statistic */
     schi_idle_release(&rt->idle, core->index, th->searching);
+    schi_core_watched(core);
     th->core = NULL;
     th->searching = false;
     schi_unlock(&rt->idle.lock);
@@ -4744,6 +6730,10 @@ static bool schi_turn(schi_thread *th) {
     } while (!task &&
              core->ticks_left == 0); /* not empty-handed, but because maintenance was due */
     if (!task) task = schi_search(th);
+    if (!task && schi_load_rlx(&core->wheel.next) != SCH_FOREVER) { /* rlx: our own arming */
+        schi_timers_serve(th);
+        if (!schi_core_is_empty(core)) return true;
+    }
     if (!task) return false;
     if (th->searching) schi_stop_search(th);
     start = schi_now_ns();
@@ -4922,6 +6912,11 @@ static sch_task *schi_pool_next(schi_thread *th) {
         if (!leave) {
             schi_pool_list(p, th);
             schi_unlock(&p->lock);
+            if (SCHI_UNLIKELY(rt->config.paused_clock)) {
+                schi_lock(&rt->idle.lock);
+                schi_clock_may_jump(rt);
+                schi_unlock(&rt->idle.lock);
+            }
             woken = schi_park(&th->sleeper.parker,
                               schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns));
             schi_lock(&p->lock);
@@ -5058,17 +7053,47 @@ static void schi_heap_cancel_all(schi_thread *th, schi_core *core, schi_heap *he
     }
 }
 
+/* Nobody will serve the descriptors and the timers any more: plain threads that wait for them, and
+ * tasks of other runtimes, shall not do so for ever. */
+static void schi_stop_serving(sch_runtime *rt) {
+    schi_driver *d = &rt->driver;
+    schi_expired due;
+    uint32_t n;
+    schi_store_seq(&d->stopped, 1u);
+    schi_lock(&d->lock);
+    n = d->num_records;
+    schi_unlock(&d->lock);
+    for (uint32_t i = 0; i < n;) {
+        schi_io *io = schi_io_at(d, i);
+        due.num = 0;
+        schi_spin_lock(&io->lock);
+        if (schi_io_take(io, SCHI_IO_BITS, true, &due)) i++;
+        schi_spin_unlock(&io->lock);
+        schi_grant_expired(schi_self(), &due);
+    }
+    if (rt->config.paused_clock) schi_store_seq(&rt->paused_at, SCH_FOREVER); /* time is over */
+    for (unsigned i = 0; i < rt->num_cores && rt->config.paused_clock;) {
+        due.num = 0;
+        schi_wheel_collect(&rt->cores[i]->wheel, SCH_FOREVER, &due);
+        if (due.num < SCHI_EXPIRE_BATCH) i++;
+        schi_grant_expired(schi_self(), &due);
+    }
+}
+
 /* No task lives and everything is closed: let everybody go. */
 static void schi_finish(sch_runtime *rt) {
     schi_idle *d = &rt->idle;
     bool alone;
     schi_inject_close(&rt->inject);
     schi_pool_close(&rt->pool);
+    schi_stop_serving(rt);
     schi_lock(&d->lock);
     rt->finished = true;
     alone = rt->num_threads == 0;
-    for (schi_sleeper *s = d->sleepers; s; s = s->next) schi_unpark(&s->parker, NULL);
-    if (d->standby) schi_unpark(&rt->place, &rt->alarm);
+    for (schi_sleeper *s = d->sleepers; s; s = s->next) schi_unpark_sleeper(rt, s);
+    for (int i = SCHI_WATCH; i < SCHI_SEATS; i++) {
+        if (d->seated[i]) schi_unpark_sleeper(rt, d->seated[i]);
+    }
     if (alone) schi_event_set(&rt->done);
     schi_unlock(&d->lock);
 }
@@ -5311,6 +7336,7 @@ static schi_core *schi_core_new(sch_runtime *rt, unsigned index) {
     schi_rng_init(&core->rng,
                   schi_mix(schi_add_rlx(&rt->seeds, UINT64_C(1)))); /* rlx: one thread yet */
     schi_runq_init(&core->q, 0);
+    schi_wheel_init(&core->wheel, schi_clock(rt));
     schi_count(&core->m.park_unparks, 1); /* parked, until a worker takes it */
     schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: published with the runtime */
     return core;
@@ -5325,6 +7351,31 @@ static void schi_core_free(schi_core *core) {
         if (heap) schi_heap_orphan(heap);
     }
     schi_free(&rt->config.allocator, core, sizeof *core, SCH_CACHELINE);
+}
+
+/* Free the first n seats. */
+static void schi_seats_drop(sch_runtime *rt, int n) {
+    while (--n >= SCHI_WATCH) {
+        if (schi_has_alarms(rt) || (n == SCHI_WATCH && schi_load_seq(&rt->driver.on))) {
+            schi_alarm_drop(&rt->seats[n].alarm);
+        }
+        schi_parker_drop(&rt->seats[n].parker);
+    }
+}
+
+static int schi_seats_init(sch_runtime *rt) {
+    for (int i = SCHI_WATCH; i < SCHI_SEATS; i++) {
+        int error = schi_parker_init(&rt->seats[i].parker);
+        if (!error && schi_has_alarms(rt)) {
+            error = schi_alarm_init(&rt->seats[i].alarm);
+            if (error) schi_parker_drop(&rt->seats[i].parker);
+        }
+        if (error) {
+            schi_seats_drop(rt, i);
+            return error;
+        }
+    }
+    return 0;
 }
 
 #define SCHI_MADE 13 /* the last stage of schi_runtime_make */
@@ -5346,8 +7397,8 @@ static void schi_runtime_unmake(sch_runtime *rt, int stage) {
     case 8: schi_mutex_drop(&rt->shared_lock); /* fallthrough */
     case 7: schi_mutex_drop(&rt->pool.lock); /* fallthrough */
     case 6: schi_stack_pool_drop(&rt->stacks); /* fallthrough */
-    case 5: schi_parker_drop(&rt->place); /* fallthrough */
-    case 4: schi_alarm_drop(&rt->alarm); /* fallthrough */
+    case 5: schi_seats_drop(rt, SCHI_SEATS); /* fallthrough */
+    case 4: schi_driver_drop(&rt->driver, a); /* fallthrough */
     case 3: schi_inject_drop(&rt->inject); /* fallthrough */
     case 2: schi_idle_drop(&rt->idle); /* fallthrough */
     default: break;
@@ -5366,6 +7417,7 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     unsigned n = rt->config.workers;
     int error;
     *stage = 1;
+    schi_store_rlx(&rt->paused_at, schi_now_ns()); /* rlx: one thread yet */
     if ((error = schi_fork_watch(schi_is_own_thread)) != 0) return error;
     rt->max_threads = 2 * n + 2 * rt->config.max_blocking_threads + 64; /* 64 visitors at once */
     rt->cores = (schi_core **)schi_alloc_zeroed(a, n * sizeof *rt->cores, sizeof(void *));
@@ -5378,9 +7430,9 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     *stage = 2;
     if ((error = schi_inject_init(&rt->inject)) != 0) return error;
     *stage = 3;
-    if ((error = schi_alarm_init(&rt->alarm)) != 0) return error;
+    if ((error = schi_mutex_init(&rt->driver.lock)) != 0) return error;
     *stage = 4;
-    if ((error = schi_parker_init(&rt->place)) != 0) return error;
+    if ((error = schi_seats_init(rt)) != 0) return error;
     *stage = 5;
     if ((error = schi_stack_pool_init(&rt->stacks, a, rt->config.stack_size)) != 0) return error;
     *stage = 6;
@@ -5427,7 +7479,7 @@ static int schi_runtime_start(sch_runtime *rt) {
     rt->num_cores = n;
     schi_store_seq(&rt->live, SCHI_NOT_IN * ((int64_t)n + 1));
     if (n == 0) return error;
-    schi_idle_set_cores(&rt->idle, n);
+    schi_idle_set_cores(&rt->idle, n, !rt->config.no_standby);
     if (n == 1) {
         rt->cores[0]->alone = true;
         schi_store_rlx(&rt->cores[0]->wake_len, UINT32_MAX); /* rlx: published by start */
@@ -5451,6 +7503,40 @@ static void schi_visitor_yield(schi_thread *th) {
     schi_core_taken(th, th->rt->cores[core], true);
     (void)schi_turn(th);
     schi_core_give_up(th);
+}
+
+/* Turns of a SCH_CURRENT_THREAD runtime's tasks, until the time or while there is work. Is there
+ * more? */
+static int schi_run_slice(schi_thread *th, uint64_t until) {
+    sch_runtime *rt = th->rt;
+    schi_core *core;
+    unsigned index;
+    uint64_t next;
+    bool more;
+    schi_lock(&rt->idle.lock);
+    index = schi_idle_acquire(&rt->idle, false);
+    schi_unlock(&rt->idle.lock);
+    if (index == SCHI_NO_CORE) return -EBUSY;
+    core = rt->cores[index];
+    schi_core_taken(th, core, false);
+    if (schi_load_seq(&rt->ring)) schi_store_seq(&rt->ring, 1u);
+    if (schi_load_seq(&rt->driver.on)) schi_io_poll_driver(th, &rt->seats[SCHI_WATCH].alarm);
+    schi_timers_serve(th);
+    do {
+        schi_core_settle(core);
+        core->ticks_left = 1; /* back after each task */
+        schi_core_settle(core);
+        more = schi_turn(th);
+    } while (more && schi_now_ns() < until);
+    more = !schi_core_is_empty(core) || core->next;
+    schi_core_give_up(th);
+    more = more || !schi_inject_is_empty(&rt->inject);
+    next = schi_timers_next(rt);
+    if (!more && SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER) {
+        if (next > schi_clock(rt)) schi_store_seq(&rt->paused_at, next); /* the clock jumps */
+        more = true;
+    }
+    return more;
 }
 
 /* Shut down -------------------------------------------------------------------------------------*/
@@ -5485,6 +7571,463 @@ static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout, boo
 }
 
 /*==================================================================================================
+ * MARK: - [14] Operations (private)
+ *   One way to wait for all that will be ready.
+ *   Uses [8] [11] [13].  Used by [18].  Tests: tests/unit/ops.c, tests/model/waiting.c
+ *================================================================================================*/
+
+/* Operations.
+ *   State       of an operation: IDLE -> PENDING when it is polled -> DONE or RETRY by completion,
+ *               or IDLE again when it is removed. LISTEN: the waiter waits for this completion.
+ *   Waiter      a record in the frame that waits (schi_waiter). Who completes claims it *before*
+ *               its operation becomes DONE: until then the waiter cannot leave. Who claims it
+ *               grants it, after that, and touches neither afterwards.
+ *   Leaving     the waiter claims itself - or somebody has, then it waits for that grant - and then
+ *               revokes every operation that is pending. One that is BUSY is about to become DONE:
+ *               with LISTEN set it grants once more.
+ *   So each grant is waited for exactly once, no operation is known to anybody once the wait has
+ *   returned, and a result that came is in op->result.
+ *   Poll tasks have no frame: a completion wakes the task, holding a reference; the task's pending
+ *   operations are linked from task->arg, so that they can be revoked when it is dropped.
+ */
+/* It happened. The operation may be gone at once after its state is set. */
+static void schi_op_finish(sch_op *op, uint32_t state) {
+    schi_thread *th = schi_self();
+    if (op->in_poll_task) {
+        sch_task *task = (sch_task *)op->waiter;
+        schi_task_retain(task);
+        schi_store_rel(schi_op_state(op), state); /* rel: pairs with acq in get */
+        schi_wake(th, task);
+        schi_task_release(th ? th->core : NULL, task);
+    } else {
+        schi_waiter *w = (schi_waiter *)op->waiter;
+        bool first = schi_waiter_claim(w);
+        /* acqrel: pairs with acq in get, and with LISTEN. */
+        uint32_t old = schi_xchg_acqrel(schi_op_state(op), state);
+        if (first || (old & SCHI_OP_LISTEN)) schi_waiter_grant(th, w);
+    }
+}
+
+/* Begin an operation. true: it is done. */
+static bool schi_op_begin(sch_op *op, void *waiter, bool in_poll_task) {
+    op->waiter = waiter;
+    op->in_poll_task = in_poll_task;
+    schi_store_rel(schi_op_state(op), (uint32_t)SCHI_OP_PENDING); /* rel: poll publishes op */
+    if (op->type->poll(op) == SCH_PENDING) return false;
+    schi_op_set(op, SCHI_OP_DONE);
+    return true;
+}
+
+/* Timers ----------------------------------------------------------------------------------------*/
+
+static schi_timer *schi_timer_of(sch_op *op) {
+    return (schi_timer *)(void *)&((sch_timer *)(void *)op)->armed;
+}
+
+/* Does this waiter's time come by a wheel? A thread's by itself, unless its clock is paused. */
+static bool schi_waits_by_wheel(schi_thread *th, const schi_waiter *w) {
+    return w->task || (th && th->rt->config.paused_clock);
+}
+
+static sch_status schi_timer_poll(sch_op *op) {
+    sch_timer *timer = (sch_timer *)(void *)op;
+    schi_thread *th = schi_self();
+    schi_waiter *w = op->in_poll_task ? NULL : (schi_waiter *)op->waiter;
+    op->result = 0;
+    schi_timer_of(op)->wheel = NULL;
+    if (schi_now_of(th) >= timer->until) return SCH_READY;
+    if (timer->until > SCH_FOREVER - ((uint64_t)2 << SCHI_TICK_SHIFT)) return SCH_PENDING;
+    if (w && !schi_waits_by_wheel(th, w)) { /* a thread: it wakes by itself and asks again */
+        if (timer->until < w->deadline) w->deadline = timer->until;
+        return SCH_PENDING;
+    }
+    schi_timer_arm(th, schi_timer_of(op), op->waiter,
+                   op->in_poll_task ? SCHI_TIMER_POLL_TASK : SCHI_TIMER_WAITER, timer->until);
+    return SCH_PENDING;
+}
+
+static sch_op_revoked schi_timer_cancel(sch_op *op) {
+    schi_timer *t = schi_timer_of(op);
+    return t->wheel && !schi_wheel_remove(t) ? SCH_OP_DONE : SCH_OP_REMOVED;
+}
+
+static const sch_op_type schi_timer_type = {schi_timer_poll, schi_timer_cancel};
+
+/* Waiting in a frame ----------------------------------------------------------------------------*/
+
+/* What waits: a task, a plain thread, or a visitor that drives. */
+typedef struct schi_await {
+    schi_waiter w;
+    schi_thread *th;     /* the caller's; a task may have changed it */
+} schi_await;
+
+static int schi_await_init(schi_await *a) {
+    int error;
+    a->th = schi_self();
+    error = schi_may_wait(a->th);
+    if (error) return error;
+    memset(&a->w, 0, sizeof a->w);
+    a->w.deadline = SCH_FOREVER;
+    if (schi_in_task(a->th)) {
+        a->w.task = schi_current(a->th);
+        return 0;
+    }
+    if (a->th && a->th->kind == SCHI_VISITOR && a->th->rt->config.flavor == SCH_CURRENT_THREAD) {
+        a->w.driver = a->th;
+        return 0;
+    }
+    return schi_parker_init(&a->w.parker);
+}
+
+static void schi_await_drop(schi_await *a) {
+    if (!a->w.task && !a->w.driver) schi_parker_drop(&a->w.parker);
+}
+
+/* Wait for a grant. cancel: or a cancellation; deadline: or a time (tasks have timers instead).
+ * true: granted. */
+static bool schi_await_grant(schi_await *a, bool cancel, uint64_t deadline) {
+    if (a->w.task) {
+        return schi_wait(&a->th, cancel ? SCHI_WAIT_CANCEL : 0) == SCHI_BY_GRANT;
+    }
+    if (a->w.driver) {
+        bool done;
+        a->w.deadline = deadline;
+        schi_drive(a->th, &a->w);
+        schi_lock(&a->th->rt->idle.lock);
+        done = a->w.done;
+        a->w.done = false;
+        schi_unlock(&a->th->rt->idle.lock);
+        return done;
+    }
+    while (!schi_park(&a->w.parker, deadline)) {
+        if (deadline != SCH_FOREVER && schi_now_ns() >= deadline) return false;
+    }
+    return true;
+}
+
+/* Leave: afterwards nobody knows of the waiter or of a pending operation. */
+static void schi_await_leave(schi_await *a, bool granted, sch_op *const *ops, size_t n) {
+    if (!granted && !schi_waiter_claim(&a->w)) (void)schi_await_grant(a, false, SCH_FOREVER);
+    for (size_t i = 0; i < n; i++) {
+        sch_op_revoked how;
+        if (schi_op_get(ops[i]) != SCHI_OP_PENDING) continue;
+        how = ops[i]->type->cancel(ops[i]);
+        if (how == SCH_OP_REMOVED) schi_op_set(ops[i], SCHI_OP_IDLE);
+        if (how != SCH_OP_BUSY) continue;
+        /* acqrel: pairs with the exchange in finish. */
+        if (schi_or_acqrel(schi_op_state(ops[i]), (uint32_t)SCHI_OP_LISTEN) == SCHI_OP_PENDING) {
+            (void)schi_await_grant(a, false, SCH_FOREVER);
+        }
+        schi_op_set(ops[i], schi_op_get(ops[i]) & ~(uint32_t)SCHI_OP_LISTEN);
+    }
+}
+
+/* The first operation that is done, n: none. */
+static size_t schi_ops_done(sch_op *const *ops, size_t n) {
+    size_t i = 0;
+    while (i < n && schi_op_get(ops[i]) != SCHI_OP_DONE) i++;
+    return i;
+}
+
+/* One round: begin all, wait, leave. 0: look at the operations; else why not. limit: a task's timer
+ * for the deadline, NULL: none. */
+static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_t deadline,
+                            sch_op *limit) {
+    bool granted = false, over = deadline == 0;
+    bool cancelled = schi_is_cancelled(a->th);
+    schi_store_rlx(&a->w.claimed, 0u); /* rlx: nobody knows us */
+    a->w.deadline = limit ? SCH_FOREVER : deadline;
+    for (size_t i = 0; i < n; i++) {
+        bool done = schi_op_begin(ops[i], &a->w, false);
+        if (a->w.task) a->th = schi_self(); /* what it called may have moved the task */
+        if (!done) continue;
+        schi_await_leave(a, false, ops, i);
+        return 0;
+    }
+    if (limit && !cancelled) over = schi_op_begin(limit, &a->w, false);
+    if (!cancelled && !over) {
+        granted = schi_await_grant(a, true, a->w.deadline);
+        if (!granted && a->w.task) cancelled = true;
+    }
+    schi_await_leave(a, granted, ops, n);
+    if (limit) schi_await_leave(a, true, &limit, 1);
+    if (schi_ops_done(ops, n) < n) return 0;
+    if (cancelled) return -ECANCELED;
+    if (over || (limit && schi_op_get(limit) == SCHI_OP_DONE)) return -ETIMEDOUT;
+    return !a->w.task && deadline != SCH_FOREVER && schi_now_of(a->th) >= deadline ? -ETIMEDOUT : 0;
+}
+
+static int schi_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
+    schi_await a;
+    sch_timer limit;
+    sch_op *by_wheel = NULL;
+    int error = schi_await_init(&a);
+    if (error) return error;
+    for (size_t i = 0; i < n; i++) schi_op_set(ops[i], SCHI_OP_IDLE);
+    if (deadline != SCH_FOREVER && schi_waits_by_wheel(a.th, &a.w)) {
+        limit = sch_timer_at(deadline);
+        by_wheel = &limit.op;
+    }
+    do {
+        error = schi_await_round(&a, ops, n, deadline, by_wheel);
+    } while (!error && schi_ops_done(ops, n) == n); /* to be polled again */
+    schi_await_drop(&a);
+    if (error == -ECANCELED) error = schi_tell_cancelled(a.th, error);
+    return error ? error : (int)schi_ops_done(ops, n);
+}
+
+/*==================================================================================================
+ * MARK: - [14.1] Operations on descriptors (private)
+ *   Try; if it would have to wait, until an event says that it is worth another try.
+ *   Uses [9] [13] [14].  Used by [18].  Tests: tests/unit/io.c, tests/unit/signals.c
+ *================================================================================================*/
+
+/* The first descriptor of a runtime: from now on the watch sleeps in the driver. */
+static SCHI_NOINLINE int schi_driver_start(sch_runtime *rt) {
+    schi_alarm *alarm = &rt->seats[SCHI_WATCH].alarm;
+    bool own = !schi_has_alarms(rt); /* it had none */
+    int error = 0;
+    schi_lock(&rt->driver.lock); /* one starts it */
+    if (schi_load_seq(&rt->driver.on)) goto out;
+    error = schi_poller_init(&rt->driver.poller);
+    if (error) goto out;
+    if (own) error = schi_alarm_init(alarm);
+    if (!error) {
+        error = schi_poller_alarm(&rt->driver.poller, alarm);
+        if (error && own) schi_alarm_drop(alarm);
+    }
+    if (error) {
+        schi_poller_drop(&rt->driver.poller);
+        goto out;
+    }
+    schi_lock(&rt->idle.lock);
+    schi_store_seq(&rt->driver.on, 1u);
+    if (schi_idle_seated(&rt->idle, SCHI_WATCH)) { /* move over */
+        schi_unpark(&rt->seats[SCHI_WATCH].parker, alarm);
+    }
+    schi_unlock(&rt->idle.lock);
+out:
+    schi_unlock(&rt->driver.lock);
+    return error;
+}
+
+/* The runtime that a call names, or the caller's; 0 or a negative errno. */
+static int schi_io_runtime(sch_runtime **rt) {
+    schi_thread *th = schi_self();
+    if (!*rt) *rt = th ? th->rt : NULL;
+    if (!schi_is_runtime(*rt)) return -schi_runtime_error(*rt);
+    if ((*rt)->config.no_io) return -ENOTSUP;
+    return schi_load_seq(&(*rt)->driver.on) ? 0 : schi_driver_start(*rt);
+}
+
+/* Watch a descriptor that has been adopted. On error it stays the caller's. */
+static int schi_io_add(sch_io *out, sch_runtime *rt, int fd, int traits, pid_t pid) {
+    int error;
+    schi_io *io = schi_io_new(&rt->driver, rt, &rt->config.allocator, fd, &error);
+    if (!io) return error;
+    io->traits = traits;
+    io->pid = pid;
+    /* rlx: published with the handle and the token. Ready as far as we know: a call will tell. */
+    schi_store_rlx(&io->ready, SCHI_READABLE | SCHI_WRITABLE);
+    if (!(traits & SCHI_FD_FILE)) {
+        error = schi_poller_add(&rt->driver.poller, fd, schi_io_token(io));
+        if (error == -EPERM) io->traits |= SCHI_FD_FILE, error = 0;
+    }
+    if (error) {
+        schi_io_free(&rt->driver, io);
+        return error;
+    }
+    out->record = io;
+    out->generation = schi_load_rlx(&io->word) >> 32; /* rlx: fixed while open */
+    schi_count_shared(&rt->driver.opened, 1);
+    return 0;
+}
+
+/* A descriptor of our own making: closed if it cannot be watched. */
+static int schi_io_add_own(sch_io *out, sch_runtime *rt, int fd, int traits, pid_t pid) {
+    int error = schi_io_add(out, rt, fd, traits, pid);
+    if (error) close(fd);
+    return error;
+}
+
+typedef struct schi_file_call {
+    schi_io *io;
+    const sch_io_call *call;
+    int64_t result;
+    bool done;
+} schi_file_call;
+
+static void schi_file_try(void *arg) {
+    schi_file_call *f = (schi_file_call *)arg;
+    /* One that says EAGAIN all the same (FUSE) cannot be watched: ask it again. */
+    while ((f->result = schi_fd_try(f->io->fd, f->io->traits, 0, f->call)) == -EAGAIN) {
+        schi_fd_nap();
+    }
+    f->done = true;
+}
+
+/* What cannot be watched may block: off the core, as long as there is a thread for that. */
+static SCHI_NOINLINE int64_t schi_io_try_file(schi_io *io, const sch_io_call *c) {
+    schi_file_call f;
+    f.io = io;
+    f.call = c;
+    f.done = false;
+    (void)sch_block_in_place(schi_file_try, &f);
+    if (!f.done) schi_file_try(&f); /* no thread, or a hook or drop function, where nothing waits */
+    return f.result;
+}
+
+/* Take a connection; it is of its listener's kind. One that cannot be watched for want of memory is
+ * kept for the next call: it is not lost. */
+static int64_t schi_io_accept(schi_io *listener, const sch_io_call *c) {
+    int64_t fd = (int64_t)schi_xchg_seq(&listener->spare, 0u) - 1;
+    int traits = listener->traits, error;
+    if (fd < 0) fd = schi_io_try(listener, c, 0);
+    if (fd < 0) return fd;
+    if (!SCHI_ACCEPTS_READY) traits = schi_fd_adopt((int)fd);
+    error = traits < 0 ? traits
+                       : schi_io_add((sch_io *)c->buffer, listener->rt, (int)fd, traits, 0);
+    if (error) {
+        uint32_t other = schi_xchg_seq(&listener->spare, (uint32_t)fd + 1);
+        if (other) close((int)other - 1); /* two at once: one has to go */
+    }
+    return error;
+}
+
+/* Do it if that can be done at once; else -EAGAIN. Counted in. */
+static int64_t schi_io_step(schi_io *io, const sch_io_call *c) {
+    schi_thread *th;
+    if (SCHI_LIKELY(io->traits & SCHI_FD_SOCKET)) {
+        return c->kind == SCHI_CALL_ACCEPT ? schi_io_accept(io, c) : schi_io_try(io, c, 0);
+    }
+    if (SCHI_UNLIKELY(io->traits & SCHI_FD_FILE) && c->kind <= SCHI_CALL_WRITEV) {
+        return schi_io_try_file(io, c);
+    }
+    th = schi_self();
+    return schi_io_try(io, c, th && th->kind != SCHI_VISITOR ? SCHI_FD_OWN_THREAD : 0);
+}
+
+static sch_status schi_io_poll(sch_op *base) {
+    sch_io_op *op = (sch_io_op *)(void *)base;
+    bool tried = op->call.entered; /* a moment ago: nothing was ready */
+    schi_io *io = tried ? (schi_io *)op->io.record : schi_io_enter(&op->io);
+    sch_status status = SCH_READY;
+    op->call.entered = false;
+    if (!io) {
+        base->result = op->call.waited ? -ECANCELED : schi_io_error(&op->io);
+        op->call.waited = false;
+        return SCH_READY;
+    }
+    do {
+        if (!tried) base->result = schi_io_step(io, &op->call);
+        if (!tried && base->result != -EAGAIN) break;
+        tried = false;
+        op->call.waited = true;
+        if (schi_io_link(&io->rt->driver, io, op)) {
+            status = SCH_PENDING; /* it may be done and gone now, unless it is our own */
+            break;
+        }
+        /* Closing, or nobody would tell; else something has come, and it is tried again. */
+        base->result = -ECANCELED;
+        /* rlx: set before link said no */
+    } while (!(schi_load_rlx(&io->word) & SCHI_IO_CLOSING) &&
+             !schi_load_seq(&io->rt->driver.stopped));
+    if (status == SCH_READY) op->call.waited = false;
+    schi_io_leave(&io->rt->driver, io);
+    return status;
+}
+
+static sch_op_revoked schi_io_cancel(sch_op *base) {
+    sch_io_op *op = (sch_io_op *)(void *)base;
+    schi_io *io = (schi_io *)op->io.record;
+    bool linked;
+    schi_spin_lock(&io->lock);
+    linked = op->call.linked;
+    if (linked) {
+        schi_io_unlink(io, op);
+        op->call.waited = false;
+    }
+    schi_spin_unlock(&io->lock);
+    return linked ? SCH_OP_REMOVED : SCH_OP_DONE;
+}
+
+static const sch_op_type schi_io_type = {schi_io_poll, schi_io_cancel};
+
+static sch_io_op schi_io_op(const sch_io *io, uint32_t kind, uint32_t want) {
+    sch_io_op op;
+    memset(&op, 0, sizeof op);
+    op.op.type = &schi_io_type;
+    if (io) op.io = *io;
+    op.call.kind = kind;
+    op.call.want = want;
+    return op;
+}
+
+static sch_io_op schi_io_data_op(const sch_io *io, uint32_t kind, const void *data, size_t len) {
+    bool writes = kind == SCHI_CALL_WRITE || kind == SCHI_CALL_WRITEV || kind == SCHI_CALL_SENDTO;
+    sch_io_op op = schi_io_op(io, kind, writes ? SCHI_WRITABLE : SCHI_READABLE);
+    op.call.buffer = (void *)(uintptr_t)data;
+    op.call.length = len;
+    return op;
+}
+
+/* Do it, waiting if need be. */
+static int64_t schi_io_do_until(sch_io_op *op, uint64_t deadline) {
+    schi_io *io = schi_io_enter(&op->io);
+    int64_t result;
+    if (!io) return schi_io_error(&op->io);
+    result = schi_io_step(io, &op->call);
+    if (result == -EAGAIN) {
+        op->call.entered = true; /* the operation's poll goes on from here, and leaves */
+        result = sch_await_until(&op->op, deadline);
+        if (!op->call.entered) return result;
+    } else {
+        schi_use_budget(schi_self());
+    }
+    schi_io_leave(&io->rt->driver, io);
+    return result;
+}
+
+static int64_t schi_io_do(sch_io_op *op) { return schi_io_do_until(op, SCH_FOREVER); }
+
+/* As if the system had told of these bits. Counted in. */
+static void schi_io_tell(schi_io *io, uint32_t bits) {
+    schi_ready event;
+    schi_expired due;
+    bool all;
+    event.token = schi_io_token(io);
+    event.bits = bits;
+    do {
+        due.num = 0;
+        all = schi_io_event(&io->rt->driver, &event, &due);
+        schi_grant_expired(schi_self(), &due);
+    } while (!all);
+}
+
+/* Nobody waits for it or uses it any more, once the last call has left. */
+static int schi_io_close(schi_io *io) {
+    sch_runtime *rt = io->rt;
+    schi_driver *d = &rt->driver;
+    schi_expired due;
+    bool all;
+    uint64_t word = schi_or_acqrel(&io->word, SCHI_IO_CLOSING); /* acqrel: D4 */
+    if (word & SCHI_IO_CLOSING) { /* another was quicker */
+        schi_io_leave(d, io);
+        return -EBADF;
+    }
+    if (!(io->traits & SCHI_FD_FILE)) schi_poller_remove(&d->poller, io->fd);
+    do {
+        due.num = 0;
+        schi_spin_lock(&io->lock);
+        all = schi_io_take(io, SCHI_IO_BITS, true, &due);
+        schi_spin_unlock(&io->lock);
+        schi_grant_expired(schi_self(), &due);
+    } while (!all);
+    schi_io_leave(d, io);
+    return 0;
+}
+
+/*==================================================================================================
  * MARK: - [18] Public functions (private)
  *   Check the arguments, call one thing, return.
  *   Uses everything.  Tests: tests/unit/api.c, tests/api/
@@ -5492,6 +8035,41 @@ static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout, boo
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* The system's errors that descriptors bring; strerror() is not for several threads. */
+static const char *schi_strerror(int error) {
+    switch (error) {
+    case ENOENT: return "no such file or address";
+    case EIO: return "input or output error";
+    case EBADF: return "the descriptor is closed, or none";
+    case EACCES: return "permission denied";
+    case EEXIST: return "it exists or was given already";
+    case ECHILD: return "not a child of this process, or reaped already";
+    case ENOTDIR: return "not a folder";
+    case EISDIR: return "a folder";
+    case ENOSPC: return "no space left, or fs.epoll.max_user_watches is reached";
+    case EPIPE: return "the other side has closed";
+    case EFAULT: return "bad address in memory";
+    case ENOSYS: return "this kernel does not have it";
+    case ENOTSOCK: return "not a socket";
+    case EDESTADDRREQ: return "it needs a destination";
+    case EMSGSIZE: return "the message is too long";
+    case EPROTONOSUPPORT: return "the protocol is not supported";
+    case EAFNOSUPPORT: return "the address family is not supported";
+    case EADDRINUSE: return "the address is in use";
+    case EADDRNOTAVAIL: return "not an address of this machine";
+    case ENETUNREACH: return "the network cannot be reached";
+    case EHOSTUNREACH: return "the host cannot be reached";
+    case ECONNABORTED: return "the connection was aborted";
+    case ECONNRESET: return "the other side has reset the connection";
+    case ENOBUFS: return "no memory for buffers";
+    case EISCONN: return "connected already";
+    case ENOTCONN: return "not connected";
+    case ECONNREFUSED: return "nobody listens there";
+    case EOPNOTSUPP: return "not possible on this kind of socket";
+    default: return "an error of the system; see errno(3)";
+    }
+}
 
 SCH_API const char *sch_strerror(int error) {
     if (error < -INT_MAX) return "unknown error";
@@ -5513,7 +8091,7 @@ SCH_API const char *sch_strerror(int error) {
     case EOWNERDEAD: return "made by the process that forked this one; make a new runtime here";
     case EINPROGRESS: return "begun; call again from outside of the runtime to wait for the end";
     case ESHUTDOWN: return "the runtime is shutting down or shut down";
-    default: return "unknown error";
+    default: return schi_strerror(error < 0 ? -error : error);
     }
 }
 
@@ -5526,7 +8104,7 @@ SCH_API const char *sch_config_error(const sch_config *config) {
     return config ? schi_config_bad(config) : NULL;
 }
 
-SCH_API uint64_t sch_now(void) { return schi_now_ns(); }
+SCH_API uint64_t sch_now(void) { return schi_now_of(schi_self()); }
 
 /* Runtime ---------------------------------------------------------------------------------------*/
 
@@ -5675,6 +8253,7 @@ static SCHI_INLINE int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, S
     task->desc = desc;
     if (kind & SCHI_POLL) {
         task->fn.poll = poll;
+        task->arg = NULL; /* operations that it has pending */
         if (size && arg) memcpy(schi_task_state(task), arg, size);
         if (size && !arg) memset(schi_task_state(task), 0, size);
     } else {
@@ -5859,9 +8438,8 @@ SCH_API int sch_yield_now(void) {
 
 SCH_API int sch_suspend(void) {
     schi_thread *th = schi_self();
-    SCHI_STATE state, cancel;
+    SCHI_STATE state;
     if (!schi_in_task(th) || schi_may_wait(th) != 0) return -EPERM;
-    cancel = schi_frame_of(th)->shields > 0 ? 0 : SCHI_WAIT_CANCEL;
     /* acq: pairs with wake and cancel. One load: who sees a cancel sees a wake that came before. */
     state = schi_load_acq(&schi_current(th)->state);
     if (state & SCHI_WOKEN) {
@@ -5869,12 +8447,12 @@ SCH_API int sch_suspend(void) {
         schi_use_budget(th);
         return 0;
     }
-    if ((state & SCHI_CANCELLED) && cancel) {
+    if ((state & SCHI_CANCELLED) && !schi_is_shielded(th)) {
         (void)schi_tell_cancelled(th, 0);
         schi_use_budget(th);
         return -ECANCELED;
     }
-    if (schi_wait(&th, SCHI_WAIT_WAKE | cancel) == SCHI_BY_WAKE) return 0;
+    if (schi_wait(&th, SCHI_WAIT_WAKE | SCHI_WAIT_CANCEL) == SCHI_BY_WAKE) return 0;
     return schi_tell_cancelled(th, -ECANCELED);
 }
 
@@ -5892,6 +8470,7 @@ SCH_API void sch_wake_signal(sch_task *task) {
     if (!schi_task_wake(task)) return;
     rt = schi_task_runtime(task);
     if (schi_load_rlx(&task->state) & SCHI_JOB) { /* rlx: fixed bit */
+        schi_sub_seq(&rt->pool.waiting, (uint64_t)1);
         schi_unpark(&task->thread->sleeper.parker, NULL);
         goto out;
     }
@@ -5900,7 +8479,11 @@ SCH_API void sch_wake_signal(sch_task *task) {
     (void)schi_inject_push(&rt->inject, &task->node, &task->node, 1);
     (void)schi_idle_handshake(&rt->idle); /* cases 1 and 2 of [5.3] as for any push */
     schi_store_seq(&rt->signalled, 1u);
-    schi_unpark(&rt->place, &rt->alarm); /* cases 3, 4: the standby does what needs the lock */
+    for (int i = SCHI_WATCH; i <= (rt->idle.has_standby ? SCHI_STANDBY : SCHI_WATCH); i++) {
+        /* cases 3, 4: who has a seat, or takes it next, does what needs the lock */
+        schi_unpark(&rt->seats[i].parker, &rt->seats[i].alarm);
+    }
+    if (schi_load_seq(&rt->ring) != 0) schi_ring_loop(rt);
     schi_guest_leave(rt);
 out:
     errno = saved;
@@ -5908,9 +8491,10 @@ out:
 
 SCH_API int sch_shield_begin(uint64_t deadline) {
     schi_thread *th = schi_self();
+    schi_frame *f;
     if (!schi_in_task(th) || schi_may_wait(th) != 0) return -EPERM;
-    if (deadline != SCH_FOREVER) return -ENOTSUP;
-    schi_frame_of(th)->shields++;
+    f = schi_frame_of(th);
+    if (f->shields++ == 0 || deadline > f->shield_until) f->shield_until = deadline;
     return 0;
 }
 
@@ -5926,6 +8510,132 @@ SCH_API bool sch_cancelled(void) { return schi_is_cancelled(schi_self()); }
 SCH_API unsigned sch_worker_index(void) {
     schi_thread *th = schi_self();
     return th && th->core ? th->core->index : UINT_MAX;
+}
+
+/* Operations, time ------------------------------------------------------------------------------*/
+
+SCH_API int sch_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
+    if (!ops || n == 0 || n > INT_MAX) return -EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        if (!ops[i] || !ops[i]->type) return -EINVAL;
+    }
+    return schi_await_any(ops, n, deadline);
+}
+
+SCH_API int64_t sch_await_until(sch_op *op, uint64_t deadline) {
+    int error = sch_await_any(&op, 1, deadline);
+    return error ? error : op->result;
+}
+
+SCH_API int64_t sch_await(sch_op *op) { return sch_await_until(op, SCH_FOREVER); }
+
+SCH_API bool sch_op_is_done(const sch_op *op) { return op && schi_op_get(op) == SCHI_OP_DONE; }
+
+SCH_API void sch_op_complete(sch_op *op, int64_t result) {
+    if (!op) return;
+    SCHI_USAGE((schi_op_get(op) & ~(uint32_t)SCHI_OP_LISTEN) == SCHI_OP_PENDING);
+    op->result = result;
+    schi_op_finish(op, SCHI_OP_DONE);
+}
+
+SCH_API void sch_op_retry(sch_op *op) {
+    if (!op) return;
+    SCHI_USAGE((schi_op_get(op) & ~(uint32_t)SCHI_OP_LISTEN) == SCHI_OP_PENDING);
+    schi_op_finish(op, SCHI_OP_RETRY);
+}
+
+/* The poll task that runs here, NULL: none. */
+static sch_task *schi_poll_task(schi_thread *th) {
+    if (!th || th->no_wait > 0 || !schi_current(th)) return NULL;
+    /* rlx: fixed bit */
+    return schi_load_rlx(&schi_current(th)->state) & SCHI_POLL ? schi_current(th) : NULL;
+}
+
+static void schi_op_unlink(sch_task *task, sch_op *op) {
+    sch_op **at = (sch_op **)(void *)&task->arg;
+    while (*at && *at != op) at = &(*at)->link;
+    if (*at) *at = op->link;
+}
+
+/* Cancelled while it is pending. */
+static sch_status schi_op_poll_cancelled(schi_thread *th, sch_op *op) {
+    switch (op->type->cancel(op)) {
+    case SCH_OP_BUSY: return SCH_PENDING;
+    case SCH_OP_DONE: break;
+    case SCH_OP_REMOVED: op->result = schi_tell_cancelled(th, -ECANCELED); break;
+    }
+    return SCH_READY;
+}
+
+SCH_API sch_status sch_op_poll(sch_op *op) {
+    schi_thread *th = schi_self();
+    sch_task *task = schi_poll_task(th);
+    uint32_t state;
+    if (!op) return SCH_READY;
+    if (!task || !op->type) {
+        op->result = task ? -EINVAL : -EPERM;
+        return SCH_READY;
+    }
+    while ((state = schi_op_get(op)) != SCHI_OP_DONE) {
+        if (state != SCHI_OP_PENDING) {
+            schi_op_unlink(task, op);
+            if (schi_op_begin(op, task, true)) break;
+            op->link = (sch_op *)task->arg;
+            task->arg = op;
+        }
+        if (!schi_is_cancelled(th)) {
+            if (schi_op_get(op) == SCHI_OP_PENDING) return SCH_PENDING;
+        } else if (schi_op_get(op) == SCHI_OP_PENDING) {
+            if (schi_op_poll_cancelled(th, op) == SCH_PENDING) return SCH_PENDING;
+            break;
+        }
+    }
+    schi_op_unlink(task, op);
+    schi_op_set(op, SCHI_OP_IDLE);
+    return SCH_READY;
+}
+
+SCH_API sch_timer sch_timer_at(uint64_t time) {
+    sch_timer timer;
+    memset(&timer, 0, sizeof timer);
+    timer.op.type = &schi_timer_type;
+    timer.until = time;
+    return timer;
+}
+
+SCH_API sch_timer sch_timer_after(uint64_t ns) {
+    return sch_timer_at(schi_saturating_add(sch_now(), ns));
+}
+
+SCH_API int sch_sleep_until(uint64_t time) {
+    sch_timer timer = sch_timer_at(time);
+    return (int)sch_await(&timer.op);
+}
+
+SCH_API int sch_sleep(uint64_t ns) {
+    return sch_sleep_until(schi_saturating_add(sch_now(), ns));
+}
+
+SCH_API int64_t sch_timeout(sch_op *op, uint64_t ns) {
+    return sch_await_until(op, schi_saturating_add(sch_now(), ns));
+}
+
+SCH_API int sch_interval_wait(sch_interval *interval) {
+    uint64_t now = sch_now(), late;
+    int error;
+    if (!interval || interval->period == 0 || (unsigned)interval->missed > SCH_SKIP) return -EINVAL;
+    if (interval->next == 0) interval->next = now;
+    error = sch_sleep_until(interval->next);
+    if (error) return error;
+    now = sch_now();
+    late = now > interval->next ? now - interval->next : 0;
+    switch (interval->missed) {
+    case SCH_BURST: break;
+    case SCH_DELAY: interval->next = now; break;
+    case SCH_SKIP: interval->next += late / interval->period * interval->period; break;
+    }
+    interval->next = schi_saturating_add(interval->next, interval->period);
+    return 0;
 }
 
 /* Blocking --------------------------------------------------------------------------------------*/
@@ -5984,6 +8694,276 @@ SCH_API int sch_block_in_place(sch_fn fn, void *arg) {
         return SCHI_LIKELY(schi_self() != NULL) ? 0 : -EOWNERDEAD; /* fn forked: the child */
     }
     return schi_block_in_place(th, fn, arg);
+}
+
+/* Descriptors -----------------------------------------------------------------------------------*/
+
+SCH_API int sch_io_open(sch_io *io, sch_runtime *rt, int fd) {
+    int error, traits;
+    if (!io) return -EINVAL;
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    traits = schi_fd_adopt(fd);
+    return traits < 0 ? traits : schi_io_add(io, rt, fd, traits, 0);
+}
+
+SCH_API int sch_io_close(sch_io *io) {
+    schi_io *record = io ? schi_io_enter(io) : NULL;
+    return record ? schi_io_close(record) : schi_io_error(io);
+}
+
+SCH_API int sch_io_fd(const sch_io *io) {
+    schi_io *record = io ? schi_io_enter(io) : NULL;
+    int fd;
+    if (!record) return schi_io_error(io);
+    fd = record->fd;
+    schi_io_leave(&record->rt->driver, record);
+    return fd;
+}
+
+SCH_API int sch_io_shutdown(sch_io *io, int how) {
+    schi_io *record = io ? schi_io_enter(io) : NULL;
+    int error;
+    if (!record) return schi_io_error(io);
+    error = shutdown(record->fd, how) < 0 ? -errno : 0;
+    /* Not every system tells of it: who waits shall try again. */
+    if (!error && how != SHUT_WR) schi_io_tell(record, SCHI_READABLE | SCHI_READ_END);
+    if (!error && how != SHUT_RD) schi_io_tell(record, SCHI_WRITABLE);
+    schi_io_leave(&record->rt->driver, record);
+    return error;
+}
+
+SCH_API sch_io_op sch_read_op(const sch_io *io, void *buf, size_t len) {
+    return schi_io_data_op(io, SCHI_CALL_READ, buf, len);
+}
+
+SCH_API sch_io_op sch_write_op(const sch_io *io, const void *buf, size_t len) {
+    return schi_io_data_op(io, SCHI_CALL_WRITE, buf, len);
+}
+
+SCH_API ssize_t sch_read(sch_io *io, void *buf, size_t len) {
+    sch_io_op op = sch_read_op(io, buf, len);
+    return (ssize_t)schi_io_do(&op);
+}
+
+SCH_API ssize_t sch_write(sch_io *io, const void *buf, size_t len) {
+    sch_io_op op = sch_write_op(io, buf, len);
+    return (ssize_t)schi_io_do(&op);
+}
+
+SCH_API ssize_t sch_readv(sch_io *io, const struct iovec *parts, int n) {
+    sch_io_op op = schi_io_data_op(io, SCHI_CALL_READV, parts, (size_t)n);
+    return n < 0 || !parts ? -EINVAL : (ssize_t)schi_io_do(&op);
+}
+
+SCH_API ssize_t sch_writev(sch_io *io, const struct iovec *parts, int n) {
+    sch_io_op op = schi_io_data_op(io, SCHI_CALL_WRITEV, parts, (size_t)n);
+    return n < 0 || !parts ? -EINVAL : (ssize_t)schi_io_do(&op);
+}
+
+SCH_API int sch_write_all_until(sch_io *io, const void *buf, size_t len, uint64_t deadline,
+                                size_t *written) {
+    const char *next = (const char *)buf;
+    int64_t n = 0;
+    while (len > 0) {
+        sch_io_op op = sch_write_op(io, next, len);
+        n = schi_io_do_until(&op, deadline);
+        if (n < 0) break;
+        next += n;
+        len -= (size_t)n;
+    }
+    if (written) *written = (size_t)(next - (const char *)buf);
+    return n < 0 ? (int)n : 0;
+}
+
+SCH_API int sch_write_all(sch_io *io, const void *buf, size_t len, size_t *written) {
+    return sch_write_all_until(io, buf, len, SCH_FOREVER, written);
+}
+
+SCH_API sch_io_op sch_recvfrom_op(const sch_io *io, void *buf, size_t len, int flags,
+                                  struct sockaddr *from, socklen_t *from_len) {
+    sch_io_op op = schi_io_data_op(io, SCHI_CALL_RECVFROM, buf, len);
+    op.call.flags = (uint32_t)flags;
+    op.call.address = from;
+    op.call.address_len = from_len;
+    if (flags & MSG_OOB) op.call.want = SCHI_PRIORITY;
+    return op;
+}
+
+SCH_API sch_io_op sch_sendto_op(const sch_io *io, const void *buf, size_t len, int flags,
+                                const struct sockaddr *to, socklen_t to_len) {
+    sch_io_op op = schi_io_data_op(io, SCHI_CALL_SENDTO, buf, len);
+    op.call.flags = (uint32_t)flags;
+    op.call.address = (void *)(uintptr_t)to;
+    op.call.more = (uint32_t)to_len;
+    return op;
+}
+
+SCH_API ssize_t sch_recvfrom(sch_io *io, void *buf, size_t len, int flags, struct sockaddr *from,
+                             socklen_t *from_len) {
+    sch_io_op op = sch_recvfrom_op(io, buf, len, flags, from, from_len);
+    return (ssize_t)schi_io_do(&op);
+}
+
+SCH_API ssize_t sch_sendto(sch_io *io, const void *buf, size_t len, int flags,
+                           const struct sockaddr *to, socklen_t to_len) {
+    sch_io_op op = sch_sendto_op(io, buf, len, flags, to, to_len);
+    return (ssize_t)schi_io_do(&op);
+}
+
+SCH_API int sch_listen(sch_io *out, sch_runtime *rt, const struct sockaddr *addr, socklen_t len,
+                       int backlog) {
+    int error, fd, traits;
+    if (!out || !addr) return -EINVAL;
+    memset(out, 0, sizeof *out);
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    fd = schi_fd_listen(addr, len, backlog);
+    if (fd < 0) return fd;
+    traits = schi_fd_adopt(fd);
+    if (traits < 0) close(fd);
+    return traits < 0 ? traits : schi_io_add_own(out, rt, fd, traits, 0);
+}
+
+SCH_API sch_io_op sch_accept_op(const sch_io *listener, sch_io *out) {
+    sch_io_op op = schi_io_op(listener, SCHI_CALL_ACCEPT, SCHI_READABLE);
+    op.call.buffer = out;
+    return op;
+}
+
+SCH_API int sch_accept(sch_io *listener, sch_io *out) {
+    sch_io_op op = sch_accept_op(listener, out);
+    int error = out ? (int)schi_io_do(&op) : -EINVAL;
+    if (error && out) memset(out, 0, sizeof *out);
+    if (error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM) {
+        (void)sch_sleep(10 * SCH_MILLISECOND);
+    }
+    return error;
+}
+
+SCH_API int sch_connect_start(sch_io *out, sch_runtime *rt, const struct sockaddr *addr,
+                              socklen_t len) {
+    int error, fd, traits;
+    if (!out || !addr) return -EINVAL;
+    memset(out, 0, sizeof *out);
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    fd = schi_fd_connect(addr, len, &traits, &error);
+    return fd < 0 ? error : schi_io_add_own(out, rt, fd, traits, 0);
+}
+
+SCH_API sch_io_op sch_connect_op(const sch_io *io) {
+    return schi_io_op(io, SCHI_CALL_CONNECT, SCHI_WRITABLE);
+}
+
+SCH_API int sch_connect(sch_io *out, sch_runtime *rt, const struct sockaddr *addr, socklen_t len) {
+    uint64_t pause = SCH_MILLISECOND;
+    sch_io_op op;
+    int error;
+    while ((error = sch_connect_start(out, rt, addr, len)) == -EAGAIN) { /* UNIX: backlog full */
+        error = sch_sleep(pause);
+        if (error) return error;
+        if (pause < 100 * SCH_MILLISECOND) pause *= 2;
+    }
+    if (error) return error;
+    op = sch_connect_op(out);
+    error = (int)schi_io_do(&op);
+    if (error) (void)sch_io_close(out);
+    return error;
+}
+
+SCH_API sch_io_op sch_ready_op(const sch_io *io, unsigned bits) {
+    return schi_io_op(io, SCHI_CALL_READY, bits & 7u);
+}
+
+static int schi_io_await_ready(const sch_io *io, unsigned bits) {
+    sch_io_op op = sch_ready_op(io, bits);
+    return (int)schi_io_do(&op);
+}
+
+SCH_API int sch_readable(sch_io *io) { return schi_io_await_ready(io, SCH_IO_READABLE); }
+SCH_API int sch_writable(sch_io *io) { return schi_io_await_ready(io, SCH_IO_WRITABLE); }
+
+SCH_API int sch_priority(sch_io *io) {
+    if (!SCHI_HAS_PRIORITY && sch_io_fd(io) >= 0) return -ENOTSUP;
+    return schi_io_await_ready(io, SCH_IO_PRIORITY);
+}
+
+SCH_API int sch_signals_open(sch_io *io, sch_runtime *rt, const int *signals, size_t n) {
+    int error, fd;
+    if (!io || !signals || n == 0) return -EINVAL;
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    fd = schi_fd_signals(signals, n);
+    return fd < 0 ? fd : schi_io_add_own(io, rt, fd, SCHI_FD_SIGNALS, 0);
+}
+
+SCH_API sch_io_op sch_signal_op(const sch_io *io) {
+    return schi_io_op(io, SCHI_CALL_SIGNAL, SCHI_READABLE);
+}
+
+SCH_API int sch_signal_wait(sch_io *io) {
+    sch_io_op op = sch_signal_op(io);
+    return (int)schi_io_do(&op);
+}
+
+SCH_API int sch_child_open(sch_io *io, sch_runtime *rt, pid_t pid) {
+    int error, fd;
+    if (!io || pid <= 0) return -EINVAL;
+    error = schi_io_runtime(&rt);
+    if (error) return error;
+    fd = schi_fd_child(pid);
+    return fd < 0 ? fd : schi_io_add_own(io, rt, fd, SCHI_FD_CHILD, pid);
+}
+
+SCH_API sch_io_op sch_child_op(const sch_io *io, int *status) {
+    return schi_io_data_op(io, SCHI_CALL_CHILD, status, 0);
+}
+
+SCH_API int sch_child_wait(sch_io *io, int *status) {
+    sch_io_op op = sch_child_op(io, status);
+    return (int)schi_io_do(&op);
+}
+
+/* Embedding -------------------------------------------------------------------------------------*/
+
+static int schi_is_embeddable(const sch_runtime *rt) {
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    return rt->config.flavor == SCH_CURRENT_THREAD ? 0 : -EINVAL;
+}
+
+SCH_API int sch_run_some(sch_runtime *rt, uint64_t budget_ns) {
+    schi_thread *th = schi_self(), visitor;
+    uint64_t until = schi_saturating_add(schi_now_ns(), budget_ns);
+    int error = schi_is_embeddable(rt), more;
+    if (error) return error;
+    if (th && th->no_wait > 0) return -EPERM;
+    if (schi_is_inside(th, rt)) return -EDEADLK;
+    if (th && th->rt == rt) return schi_run_slice(th, until); /* within sch_block_on */
+    error = schi_visit_begin(&visitor, rt);
+    if (error) return error;
+    more = schi_run_slice(&visitor, until);
+    schi_visit_end(&visitor);
+    return more;
+}
+
+SCH_API int sch_poll_fd(sch_runtime *rt) {
+    int error = schi_is_embeddable(rt);
+    if (!error) error = schi_io_runtime(&rt);
+    if (error) return error;
+    if (!schi_load_seq(&rt->ring)) {
+        schi_store_seq(&rt->ring, 1u);
+        schi_ring_loop(rt); /* for what is queued already */
+    }
+    return rt->driver.poller.fd;
+}
+
+SCH_API uint64_t sch_next_deadline(sch_runtime *rt) {
+    uint64_t next;
+    if (schi_is_embeddable(rt) != 0) return SCH_FOREVER;
+    if (!schi_inject_is_empty(&rt->inject)) return 0;
+    next = schi_timers_next(rt);
+    return next != SCH_FOREVER && rt->config.paused_clock ? 0 : next;
 }
 
 /* Looking inside --------------------------------------------------------------------------------*/
@@ -6096,11 +9076,15 @@ SCH_API int sch_metrics(const sch_runtime *rt, sch_metrics_snapshot *out) {
     out->standby_rescue_count = schi_counted(&r->rescues);
     out->stack_count = schi_counted(&r->stacks.num_stacks);
     out->stack_free_count = schi_counted(&r->stacks.num_free);
+    out->io_opened_count = schi_counted(&r->driver.opened);
+    out->io_closed_count = schi_counted(&r->driver.closed);
+    out->io_event_count = schi_counted(&r->driver.events);
     out->cancelled_tasks_count = schi_counted(&r->shared_cancelled);
     for (unsigned i = 0; i < r->num_cores; i++) {
         sch_worker_metrics_snapshot w;
         (void)sch_worker_metrics(rt, i, &w);
         schi_metrics_add(&out->total, &w);
+        out->timer_count += schi_wheel_len(&r->cores[i]->wheel);
         out->cancelled_tasks_count += schi_counted(&r->cores[i]->m.cancelled);
     }
     out->spawned_tasks_count = out->total.spawned_count + schi_counted(&r->shared_spawned);

@@ -14,7 +14,7 @@ out=build/bench
 cc=${CC:-cc}
 cflags=${CFLAGS:--O2 -DNDEBUG}
 cases='spawn_local spawn_remote yield_many ping_pong chained_spawn block_in_place wake_parked'
-cases="$cases memory"
+cases="$cases memory timers wake_socket echo http"
 mkdir -p "$out" || exit 1
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -53,6 +53,25 @@ wake_parked free 1 300
 memory poll 1 300000
 memory poll32 1 300000
 memory stackful 1 30000
+timers cancel 1 100000
+timers ring 1 50000
+timers ring 2 50000
+timers fire 1 200000
+timers fire 2 200000
+timers lateness 1 100
+timers memory 1 300000
+wake_socket cross 1 300
+wake_socket free 1 300
+echo c64 1 10000
+echo c64 2 10000
+echo c1 1 1000
+echo c1000 1 10000
+echo big 1 5000
+echo self 1 10000
+echo self 2 10000
+http c64 1 0
+http c64 2 0
+http c256 1 0
 END
 }
 
@@ -95,11 +114,18 @@ build_c() {
         name=$(basename "$source" .c)
         target=$out/$case/$name-c
         mkdir -p "$out/$case"
-        stale "$target" "$source" bench/bench.h bench/bench_sched.h sched.h || continue
+        stale "$target" "$source" bench/*.h bench/echo/*.[ch] sched.h || continue
+        library=
+        package=
+        if [ "$name" = libuv ]; then
+            library=-luv
+            package=' (Debian: libuv1-dev)'
+        fi
         # $cflags is a list of words.
         # shellcheck disable=SC2086
         compile "$target" "$cc" -std=c11 $cflags -iquote . -iquote bench -o "$target" "$source" \
-            -pthread || missing "$case/$name" "does not compile, see $target.log"
+            -pthread $library ||
+            missing "$case/$name" "does not compile, see $target.log$package"
     done
 }
 
@@ -134,7 +160,7 @@ build_go() {
         case=$(basename "$(dirname "$source")")
         target=$out/$case/go
         mkdir -p "$out/$case"
-        stale "$target" "$source" bench/bench.go bench/go.mod || continue
+        stale "$target" "$source" bench/bench.go bench/go.mod bench/echo/server || continue
         compile "$target" go_program "$target" "$case/go.go" ||
             missing "$case/go" "does not compile, see $target.log"
     done
@@ -158,7 +184,7 @@ build_rust() {
         mkdir -p "$out/rust/.cargo"
         cp -p bench/Cargo.toml bench/bench.rs "$out/rust/"
         cp -p bench/cargo-config.toml "$out/rust/.cargo/config.toml"
-        for source in bench/*/tokio.rs; do
+        for source in bench/*/*.rs; do
             case=$(basename "$(dirname "$source")")
             mkdir -p "$out/rust/$case" "$out/$case"
             cp -p "$source" "$out/rust/$case/"
@@ -193,6 +219,8 @@ build() {
     build_go
     build_rust
     find_jemalloc
+    has nginx || [ -x /usr/sbin/nginx ] || missing nginx "no nginx (Debian: nginx-light)"
+    has wrk || missing http "no wrk (Debian: wrk)"
 }
 
 #---------------------------------------------------------------------------------------------------
@@ -203,8 +231,14 @@ build() {
 # the variant exits with 77.
 contenders() {
     dir=$out/$1
+    client=
+    [ -f "bench/$1/client.c" ] && client=$dir/client-c
     entry sched.h "$dir/sched-c"
     [ "$1" = ping_pong ] && entry sched.h/no-lifo "$dir/sched-c" --no-lifo
+    if [ "$1" = echo ]; then
+        entry sched.h/no-stby "$dir/sched-c" --no-standby
+        entry sched.h/ev65535 "$dir/sched-c" --event-interval 65535
+    fi
     if [ -f "bench/$1/tokio.rs" ]; then
         entry tokio "$dir/tokio"
         if [ -n "$jemalloc" ]; then
@@ -212,16 +246,34 @@ contenders() {
         fi
     fi
     [ -f "bench/$1/go.go" ] && entry go "$dir/go"
+    [ -f "bench/$1/nginx.sh" ] && nginx_entry
     [ -f "bench/$1/tbb.cc" ] && entry tbb "$dir/tbb"
     for source in "bench/$1"/*.c; do
         name=$(basename "$source" .c)
-        [ "$name" = sched ] || entry "$name" "$dir/$name-c"
+        [ "$name" = sched ] || [ "$name" = client ] || entry "$name" "$dir/$name-c"
     done
 }
 
-# entry LABEL PROGRAM ARGUMENTS
+# entry LABEL PROGRAM ARGUMENTS: where the case has a client, that is what runs; it starts PROGRAM.
 entry() {
-    if [ -x "$2" ]; then echo "$*"; else echo "$1 MISSING"; fi
+    if [ ! -x "$2" ] || { [ -n "$client" ] && [ ! -x "$client" ]; }; then
+        echo "$1 MISSING"
+    elif [ -n "$client" ]; then
+        label=$1
+        shift
+        echo "$label $client $* --"
+    else
+        echo "$*"
+    fi
+}
+
+# A script; it starts the server that is installed.
+nginx_entry() {
+    if has nginx || [ -x /usr/sbin/nginx ]; then
+        entry nginx bench/http/nginx.sh
+    else
+        echo nginx MISSING
+    fi
 }
 
 limit=
@@ -260,6 +312,8 @@ run_all() {
         fi
         [ "${PIN:-0}" = 1 ] && args="$args --pin"
         [ -t 2 ] && echo "$case $variant $workers" >&2
+        # A round takes two seconds, and the warm-up is what the figure is about.
+        [ "$case $variant" = "timers fire" ] && args="$args --rounds 1 --warmup 0"
         contenders "$case" >"$out/contenders.txt"
         while [ "$rounds" -gt 0 ]; do
             while read -r label command; do

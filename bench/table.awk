@@ -2,21 +2,29 @@
 #   awk -v goals_file=bench/goals.txt -f bench/table.awk build/bench/raw.txt
 # Medians over the runs of each contender; each run's figure is itself the median of its rounds.
 
-function sorted_median(k, n,   i, j, t, v) {
-    for (i = 1; i <= n; i++) v[i] = value[k, i]
+# Sorts the runs of k into v, their median.
+function sorted_median(from, k, n,   i, j, t) {
+    for (i = 1; i <= n; i++) v[i] = from[k, i]
     for (i = 2; i <= n; i++) {
         t = v[i]
         for (j = i - 1; j > 0 && v[j] > t; j--) v[j + 1] = v[j]
         v[j + 1] = t
     }
-    low[k] = v[1]
-    high[k] = v[n]
     return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
 }
 function number(x) { return sprintf(x < 100 ? "%.1f" : "%.0f", x) }
 function ratio(x) { return sprintf(x < 0.1 ? "%.3f" : "%.2f", x) }
 
-# What the figures of a group are compared with, from `from`: medians of wall time, or CPU means.
+# What a case is about: bytes; p50 of latencies; CPU time, where others share the machine with what
+# is measured or where it only waits; wall time else.
+function unit_of(case_name, variant) {
+    if (case_name == "memory" || variant == "memory") return "bytes"
+    if (case_name ~ /^wake_/ || variant == "lateness") return "p50"
+    if (case_name ~ /^(echo|http|timers)$/) return "cpu"
+    return "wall"
+}
+
+# What the figures of a group are compared with, from `from`: medians, or CPU means.
 # tokio is the better one of the two allocators; best is the best of all that are not sched.h.
 function reference(g, name, from,   i, c, m, best) {
     best = 0
@@ -31,6 +39,37 @@ function reference(g, name, from,   i, c, m, best) {
         if (best == 0 || m < best) best = m
     }
     return best
+}
+function verdict(is, most) { return is <= most ? "met; " : "MISSED; " }
+
+# One goal of sched.h, and whether it is met.
+function goal_text(g, k, x,   limit, name, most, r, is, text, of) {
+    limit = goal_limit[g, x]
+    name = goal_reference[g, x]
+    most = goal_ratio[g, x]
+    if (name == "late") {
+        return sprintf("mean lateness %s us <= %s ", number(late[k] / 1000), limit / 1000) \
+            verdict(late[k], limit)
+    }
+    if (name ~ /^\+/) {
+        name = substr(name, 2)
+        r = reference(g, name, median)
+        text = sprintf("<= %s + %s ", limit, name)
+        return r == 0 ? text "(not there); " : text verdict(median[k], limit + r)
+    }
+    text = limit == "-" ? "" : sprintf("<= %s ", limit) verdict(median[k], limit)
+    if (name == "-" || most == "-") return text
+    of = name
+    if (sub(/:p99$/, "", name)) {
+        r = reference(g, name, p99)
+        is = p99[k]
+    } else {
+        r = reference(g, name, median)
+        is = median[k]
+    }
+    text = text sprintf("<= %s x %s ", most, of)
+    if (r == 0) return text "(not there); "
+    return text sprintf("(%s) ", ratio(is / r)) verdict(is / r, most)
 }
 BEGIN {
     while ((getline line < goals_file) > 0) {
@@ -65,8 +104,13 @@ BEGIN {
         next
     }
     n = ++runs[k]
+    unit[g] = unit_of(kv["case"], kv["variant"])
     # Whole bytes: the blocks of a slab share its header.
-    value[k, n] = "bytes_per_op" in kv ? int(kv["bytes_per_op"] + 0.5) : kv["ns_per_op"] + 0
+    if (unit[g] == "bytes") value[k, n] = int(kv["bytes_per_op"] + 0.5)
+    else value[k, n] = kv[unit[g] == "cpu" ? "cpu_ns_per_op" : "ns_per_op"] + 0
+    p99s[k, n] = kv["p99"] + 0
+    lates[k, n] = kv["late_mean"] + 0
+    wall[k] += kv["ns_per_op"]
     cpu[k] += kv["cpu_ns_per_op"]
     cpus[k] += kv["cpus"]
     send[k] += kv["send_ns"]
@@ -78,23 +122,33 @@ END {
         for (j = 1; j <= contenders[g]; j++) {
             k = g SUBSEP contender[g, j]
             if (runs[k] == 0) continue
-            median[k] = sorted_median(k, runs[k])
+            median[k] = sorted_median(value, k, runs[k])
+            low[k] = v[1]
+            high[k] = v[runs[k]]
+            p99[k] = sorted_median(p99s, k, runs[k])
+            late[k] = sorted_median(lates, k, runs[k])
             cpu_mean[k] = cpu[k] / runs[k]
         }
     }
     for (i = 1; i <= groups; i++) {
         g = group[i]
         split(g, f, SUBSEP)
-        is_bytes = f[1] == "memory"
+        u = unit[g]
         best = reference(g, "best", median)
         tokio = reference(g, "tokio", median)
         tokio_cpu = reference(g, "tokio", cpu_mean)
-        printf "\n%s %s, workers=%s, %s\n", f[1], f[2], f[3], \
-            is_bytes ? "bytes a task" : f[1] == "wake_parked" ? "ns, p50" : "ns an operation"
+        title = "ns an operation"
+        second_title = "CPU ns"
+        last_title = "CPU/tok"
+        if (u == "bytes") { title = "bytes a task"; second_title = "tables"; last_title = "" }
+        if (u == "p50") { title = "ns, p50"; second_title = "send"; last_title = "p99 us" }
+        if (u == "cpu") { title = "CPU ns an operation"; second_title = "wall ns" }
+        if (u == "cpu") last_title = "p99 us"
+        if (f[1] == "echo" || f[1] == "http") title = "CPU ns of the server a request"
+        if (f[2] == "self") title = "CPU ns of both sides a request"
+        printf "\n%s %s, workers=%s, %s\n", f[1], f[2], f[3], title
         printf "  %-15s %9s %15s %7s %7s %8s %5s %8s  %s\n", "contender", "median", \
-            "lowest-highest", "/best", "/tokio", \
-            is_bytes ? "tables" : f[1] == "wake_parked" ? "send" : "CPU ns", "CPUs", \
-            is_bytes || f[1] == "wake_parked" ? "" : "CPU/tok", "goal"
+            "lowest-highest", "/best", "/tokio", second_title, "CPUs", last_title, "goal"
         for (j = 1; j <= contenders[g]; j++) {
             c = contender[g, j]
             k = g SUBSEP c
@@ -106,28 +160,20 @@ END {
             }
             text = ""
             for (x = 1; c == "sched.h" && x <= num_goals[g]; x++) {
-                if (goal_limit[g, x] != "-") {
-                    text = text sprintf("<= %s %s; ", goal_limit[g, x], \
-                        median[k] <= goal_limit[g, x] ? "met" : "MISSED")
-                }
-                r = goal_reference[g, x] == "-" ? 0 : reference(g, goal_reference[g, x], median)
-                if (goal_ratio[g, x] == "-") continue
-                text = text sprintf("<= %s x %s ", goal_ratio[g, x], goal_reference[g, x])
-                if (r == 0) text = text "(not there); "
-                else text = text sprintf("(%s) %s; ", ratio(median[k] / r), \
-                    median[k] / r <= goal_ratio[g, x] ? "met" : "MISSED")
+                text = text goal_text(g, k, x)
             }
             sub(/; $/, "", text)
             if (failed[k]) {
                 text = text sprintf(" FAILED %d times: %s", failed[k], failed_status[k])
             }
-            second = is_bytes ? tables[k] : f[1] == "wake_parked" ? send[k] : cpu[k]
+            second = u == "bytes" ? tables[k] : u == "p50" ? send[k] : u == "cpu" ? wall[k] : cpu[k]
+            last = cpu_mean[k] > 0 && tokio_cpu > 0 ? ratio(cpu_mean[k] / tokio_cpu) : "-"
+            if (u != "wall") last = p99[k] > 0 ? number(p99[k] / 1000) : "-"
             # In parentheses: awk would take a bare > for a redirection.
             printf("  %-15s %9s %15s %7s %7s %8s %5s %8s  %s\n", c, number(median[k]), \
                 number(low[k]) "-" number(high[k]), best > 0 ? ratio(median[k] / best) : "-", \
                 tokio > 0 ? ratio(median[k] / tokio) : "-", number(second / n), \
-                cpus[k] > 0 ? sprintf("%.2f", cpus[k] / n) : "-", \
-                cpu_mean[k] > 0 && tokio_cpu > 0 ? ratio(cpu_mean[k] / tokio_cpu) : "-", text)
+                cpus[k] > 0 ? sprintf("%.2f", cpus[k] / n) : "-", last, text)
         }
     }
 }

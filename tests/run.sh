@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.." || exit 1
 [ -n "${SEED:-}" ] || unset SEED
 LEVEL=${LEVEL:-ci} # smoke, ci, all: how long the parts of the proof take
 [ -n "${BUDGET:-}" ] || unset BUDGET
-export CC CXX CFLAGS
+export CC CXX CFLAGS LEVEL
 warnings="-Wall -Wextra"
 san=${SAN:+-fsanitize=$SAN -fno-omit-frame-pointer}
 [ "$LEVEL" = all ] && part_limit=86400
@@ -257,7 +257,8 @@ one() { # the part of this name
     case $1 in
     unit | api | examples | coverage | asan | ubsan | tsan | platforms) $1 ;;
     valgrind) memcheck ;;
-    model | fault | stress | fuzz | process) proof "$1" ;;
+    model | fault | stress | fuzz | process | kqueue | embed) proof "$1" ;;
+    cross) part cross sh tests/kqueue/cross.sh "$LEVEL" ;;
     soak) part soak sh tests/stress/run.sh soak ;;
     include) part include sh tests/include/order.sh ;;
     matrix) part matrix sh tests/include/matrix.sh ;;

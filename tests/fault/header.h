@@ -45,6 +45,11 @@ enum { FAULT_SYS_FUTEX = SYS_futex, FAULT_SYS_TIMERFD = SYS_timerfd_settime };
 #define SYS_timerfd_settime FAULT_SYS_TIMERFD
 #endif
 
+#if defined(FAULT_CONDVAR) || defined(FAULT_POSIX)
+#define FAULT_HAS_IO false
+#else
+#define FAULT_HAS_IO true
+#endif
 #if defined(FAULT_POSIX)
 #define FAULT_CAN_PIN false
 #else

@@ -14,8 +14,9 @@
  *   fault_balance(text)   what was taken and not given back, as a text; "" if nothing
  *
  * What is left out, because the kernel cannot fail it for the arguments that the header gives:
- * FUTEX_WAKE, MADV_GUARD_REMOVE, clock_gettime, getcontext, locking a mutex. A write to the eventfd
- * may report EAGAIN only when the counter is full, so here it does so after it was done. */
+ * FUTEX_WAKE, MADV_GUARD_REMOVE, clock_gettime, getcontext, locking a mutex, reading the signal
+ * mask, EPOLL_CTL_DEL, SO_TYPE of a socket. A write to the eventfd may report EAGAIN only when the
+ * counter is full, so here it does so after it was done. Calls on descriptors: descriptors.h. */
 #ifndef FAULT_LIBC_H
 #define FAULT_LIBC_H
 
@@ -66,13 +67,41 @@ enum {
     FAULT_RANDOM_BYTES,
     FAULT_SIGMASK,
     FAULT_PRCTL,
+    FAULT_EPOLL_CREATE, /* the first of those on descriptors */
+    FAULT_EPOLL_ADD,
+    FAULT_EPOLL_WAIT,
+    FAULT_EPOLL_PWAIT2,
+    FAULT_FCNTL,
+    FAULT_FSTAT,
+    FAULT_SOCKET_NAME,
+    FAULT_CONNECTED,
+    FAULT_SOCKET,
+    FAULT_BIND,
+    FAULT_LISTEN,
+    FAULT_CONNECT,
+    FAULT_ACCEPT,
+    FAULT_IO_READ,
+    FAULT_IO_WRITE,
+    FAULT_SHORT_READ,
+    FAULT_SHORT_WRITE,
+    FAULT_SIGNALFD,
+    FAULT_PIDFD,
+    FAULT_READY,
+    FAULT_REAP,
     FAULT_KINDS
 };
 
 /* What a caller of the library may be told because of a kind. */
-enum { SHOWS_NOTHING = 0, SHOWS_ITSELF = 1, SHOWS_ENOMEM = 2, SHOWS_EAGAIN = 4, SHOWS_EINVAL = 8 };
+enum {
+    SHOWS_NOTHING = 0,
+    SHOWS_ITSELF = 1,
+    SHOWS_ENOMEM = 2,
+    SHOWS_EAGAIN = 4,
+    SHOWS_EINVAL = 8,
+    SHOWS_HARD = 16 /* itself, but for what means that it is to be tried again */
+};
 
-#define FAULT_ERRORS 4
+#define FAULT_ERRORS 6
 typedef struct fault_kind {
     const char *name;
     unsigned shows;
@@ -91,7 +120,7 @@ static const fault_kind fault_kinds[FAULT_KINDS] = {
     [FAULT_OPEN] = {"open", SHOWS_NOTHING, {EMFILE, ENFILE, ENOENT, EINTR}},
     [FAULT_READ] = {"read", SHOWS_NOTHING, {EINTR, EIO}},
     [FAULT_CLOSE] = {"close", SHOWS_NOTHING, {EINTR, EIO}},
-    [FAULT_POLL] = {"poll", SHOWS_NOTHING, {EINTR, ENOMEM}},
+    [FAULT_POLL] = {"poll, ppoll", SHOWS_NOTHING, {EINTR, ENOMEM}},
     [FAULT_SYSCONF] = {"sysconf", SHOWS_NOTHING, {EINVAL}},
     [FAULT_THREAD] = {"pthread_create", SHOWS_EAGAIN, {EAGAIN}},
     [FAULT_ATTR] = {"pthread_attr_init", SHOWS_ENOMEM | SHOWS_EAGAIN, {ENOMEM}},
@@ -103,7 +132,7 @@ static const fault_kind fault_kinds[FAULT_KINDS] = {
     [FAULT_COND_WAIT] = {"pthread_cond_wait, spurious", SHOWS_NOTHING, {EINTR}},
     [FAULT_FUTEX_WAIT] = {"futex wait", SHOWS_NOTHING, {EINTR, EAGAIN, ETIMEDOUT}},
     [FAULT_TIMERFD] = {"timerfd_create", SHOWS_ITSELF, {EMFILE, ENFILE, ENODEV, ENOMEM}},
-    [FAULT_TIMER_SET] = {"timerfd_settime", SHOWS_NOTHING, {EPERM}},
+    [FAULT_TIMER_SET] = {"timerfd_settime", SHOWS_ITSELF, {EPERM}}, /* when it is made */
     [FAULT_EVENTFD] = {"eventfd2", SHOWS_ITSELF, {EMFILE, ENFILE, ENODEV, ENOMEM}},
     [FAULT_EVENT_WRITE] = {"eventfd write", SHOWS_NOTHING, {EAGAIN}},
     [FAULT_ALARM_READ] = {"alarm read", SHOWS_NOTHING, {EINTR, EAGAIN}},
@@ -112,7 +141,34 @@ static const fault_kind fault_kinds[FAULT_KINDS] = {
     [FAULT_RANDOM_BYTES] = {"getrandom", SHOWS_NOTHING, {EAGAIN, ENOSYS}},
     [FAULT_SIGMASK] = {"rt_sigprocmask", SHOWS_NOTHING, {EPERM}},
     [FAULT_PRCTL] = {"prctl", SHOWS_NOTHING, {EPERM}},
+    [FAULT_EPOLL_CREATE] = {"epoll_create1", SHOWS_HARD, {EMFILE, ENFILE, ENOMEM}},
+    [FAULT_EPOLL_ADD] = {"epoll_ctl", SHOWS_HARD, {ENOMEM, ENOSPC}},
+    [FAULT_EPOLL_WAIT] = {"epoll_wait", SHOWS_NOTHING, {EINTR}},
+    [FAULT_EPOLL_PWAIT2] = {"epoll_pwait2", SHOWS_NOTHING, {EINTR, ENOSYS, EPERM}},
+    [FAULT_FCNTL] = {"fcntl", SHOWS_HARD, {EPERM}},
+    [FAULT_FSTAT] = {"fstat", SHOWS_HARD, {EOVERFLOW, ENOMEM}},
+    [FAULT_SOCKET_NAME] = {"getsockname", SHOWS_NOTHING, {ENOBUFS}},
+    [FAULT_CONNECTED] = {"getsockopt SO_ERROR, getpeername", SHOWS_HARD, {ENOBUFS}},
+    [FAULT_SOCKET] = {"socket", SHOWS_HARD, {EMFILE, ENFILE, ENOBUFS, ENOMEM}},
+    [FAULT_BIND] = {"bind", SHOWS_HARD, {EADDRINUSE, ENOMEM}},
+    [FAULT_LISTEN] = {"listen", SHOWS_HARD, {EADDRINUSE}},
+    [FAULT_CONNECT] = {"connect", SHOWS_HARD, {ECONNREFUSED, EINPROGRESS, EINTR, EAGAIN}},
+    [FAULT_ACCEPT] = {"accept4", SHOWS_HARD,
+                      {EMFILE, ENFILE, ENOBUFS, EAGAIN, EINTR, ECONNABORTED}},
+    [FAULT_IO_READ] = {"read, recv", SHOWS_HARD, {EAGAIN, EINTR, ENOMEM}},
+    [FAULT_IO_WRITE] = {"write, send", SHOWS_HARD, {EAGAIN, EINTR, ENOBUFS}},
+    [FAULT_SHORT_READ] = {"read, less than there is", SHOWS_NOTHING, {EAGAIN}},
+    [FAULT_SHORT_WRITE] = {"write, less than fits", SHOWS_NOTHING, {EAGAIN}},
+    [FAULT_SIGNALFD] = {"signalfd4", SHOWS_HARD, {EMFILE, ENFILE, ENODEV, ENOMEM}},
+    [FAULT_PIDFD] = {"pidfd_open", SHOWS_HARD, {EMFILE, ENFILE, ENOMEM, ENOSYS}},
+    [FAULT_READY] = {"poll for a moment", SHOWS_HARD, {EINTR, ENOMEM}},
+    [FAULT_REAP] = {"waitpid", SHOWS_NOTHING, {EINTR}},
 };
+
+/* It is to be tried again: at once, or when the system says so. */
+static bool fault_is_soft(int error) {
+    return error == EAGAIN || error == EINTR || error == ECONNABORTED || error == EINPROGRESS;
+}
 
 /* The functions themselves, and ours in their place. Names by asm: ld wants reserved ones. */
 #define FAULT_WRAP(result, name, arguments)                        \
@@ -129,6 +185,8 @@ static struct {
     int error;
     uint64_t random; /* state of the generator */
     unsigned paused;
+    bool waits;                  /* timers and pipes are used: then it is not made up that a timer
+                                    cannot be set, nor that signals cannot be blocked */
     bool old_kernel;             /* there is no MADV_GUARD_INSTALL, for good */
     bool real;                   /* somebody else makes things fail; all errors are excused */
     void (*lift)(bool lifted);   /* then: called by pause and resume, may be NULL */
@@ -222,7 +280,8 @@ static bool fault_excuses(int error) {
         if ((shows & SHOWS_ENOMEM) && error == ENOMEM) return true;
         if ((shows & SHOWS_EAGAIN) && error == EAGAIN) return true;
         if ((shows & SHOWS_EINVAL) && error == EINVAL) return true;
-        for (unsigned i = 0; (shows & SHOWS_ITSELF) && i < FAULT_ERRORS; i++) {
+        if ((shows & SHOWS_HARD) && fault_is_soft(error)) continue;
+        for (unsigned i = 0; (shows & (SHOWS_ITSELF | SHOWS_HARD)) && i < FAULT_ERRORS; i++) {
             if (FAULT_GET(fault.shown[kind][i]) && fault_kinds[kind].errors[i] == error)
                 return true;
         }
@@ -350,19 +409,24 @@ FAULT_WRAP(int, open, (const char *path, int flags, ...)) {
     return fault_hits(FAULT_OPEN) ? -1 : real_open(path, flags);
 }
 
+#include "descriptors.h"
+
 FAULT_WRAP(ssize_t, read, (int fd, void *buffer, size_t size)) {
+    if (fault_is_watched(fd)) return fault_input(fd, buffer, size, real_read_some);
     return fault_hits(FAULT_READ) ? -1 : real_read(fd, buffer, size);
 }
 
 FAULT_WRAP(int, close, (int fd)) { /* the descriptor goes, as on Linux, whatever close says */
     int error = fault_ask(FAULT_CLOSE);
+    fault_forget(fd);
     if (real_close(fd) != 0) abort();
     if (error) errno = error;
     return error ? -1 : 0;
 }
 
 FAULT_WRAP(int, poll, (struct pollfd * fds, nfds_t n, int time_out)) {
-    return fault_hits(FAULT_POLL) ? -1 : real_poll(fds, n, time_out);
+    unsigned kind = n == 1 && time_out == 0 ? FAULT_READY : FAULT_POLL;
+    return fault_hits(kind) ? -1 : real_poll(fds, n, time_out);
 }
 
 FAULT_WRAP(long, sysconf, (int name)) {
@@ -385,7 +449,8 @@ static bool fault_syscall_hits(long number, const long *a) {
     case SYS_futex:
         return a[1] == (9 | 128) /* FUTEX_WAIT_BITSET */ && fault_hits(FAULT_FUTEX_WAIT);
     case SYS_timerfd_create: return fault_hits(FAULT_TIMERFD);
-    case SYS_timerfd_settime: return fault_hits(FAULT_TIMER_SET);
+    case SYS_timerfd_settime: return !fault.waits && fault_hits(FAULT_TIMER_SET);
+    case SYS_ppoll: return fault_hits(FAULT_POLL);
     case SYS_eventfd2: return fault_hits(FAULT_EVENTFD);
     case SYS_read: return fault_hits(FAULT_ALARM_READ);
     case SYS_sched_getaffinity: return fault_hits(FAULT_AFFINITY);
@@ -393,7 +458,12 @@ static bool fault_syscall_hits(long number, const long *a) {
     case SYS_getrandom: return fault_hits(FAULT_RANDOM_BYTES);
     case SYS_prctl: return fault_hits(FAULT_PRCTL);
     case SYS_rt_sigprocmask:
-        return a[2] != 0 /* not when it is undone */ && fault_hits(FAULT_SIGMASK);
+        /* SIG_SETMASK; not when it is undone, nor when it is only read */
+        return a[0] == 2 && a[1] != 0 && a[2] != 0 && !fault.waits && fault_hits(FAULT_SIGMASK);
+    case SYS_epoll_pwait2: return fault_hits(FAULT_EPOLL_PWAIT2);
+    case SYS_signalfd4: return fault_hits(FAULT_SIGNALFD);
+    case SYS_pidfd_open: return fault_hits(FAULT_PIDFD);
+    case SYS_accept4: return fault_refuses_accept((int)a[0]);
     default: return false;
     }
 }

@@ -3,8 +3,9 @@
  * kinds at random.
  *
  * Environment, besides that of test.h: BUDGET=s for the random test; FAULT_SPARSE=n: after the n-th
- * place fewer and fewer are tried (0: all); FAULT_ERRORS=n: of each kind, at most
- * so many errors. */
+ * place fewer and fewer are tried (0: all), FAULT_SPARSE_WAITS the same for the tours of times and
+ * descriptors, of which FAULT_WAITS=n are made (0 to 3); FAULT_ERRORS=n: of each kind, at most so
+ * many errors. */
 #include "header.h"
 
 #include "../test.h"
@@ -12,6 +13,7 @@
 
 /* Does this build call it at all? */
 static bool fault_is_reached(unsigned kind) {
+    if (kind >= FAULT_EPOLL_CREATE && !FAULT_HAS_IO) return false;
 #if defined(FAULT_CONDVAR) || defined(FAULT_POSIX)
     if (kind == FAULT_FUTEX_WAIT || kind == FAULT_TIMERFD || kind == FAULT_TIMER_SET) return false;
     if (kind == FAULT_EVENTFD || kind == FAULT_EVENT_WRITE || kind == FAULT_ALARM_READ)
@@ -30,29 +32,55 @@ static bool fault_is_reached(unsigned kind) {
 }
 
 static const tour_setup setups[] = {
-    {"multi", SCH_MULTI_THREAD, 2, TOUR_LIBC, false, false, false, false},
-    {"multi, shut down first", SCH_MULTI_THREAD, 3, TOUR_CALLBACKS, false, true, false, false},
-    {"multi, alloc only", SCH_MULTI_THREAD, 1, TOUR_ALLOC_ONLY, false, false, false, false},
-    {"multi, old kernel", SCH_MULTI_THREAD, 2, TOUR_ALLOC_ONLY, true, true, false, false},
-    {"current", SCH_CURRENT_THREAD, 0, TOUR_LIBC, false, false, false, false},
-    {"current, shut down first", SCH_CURRENT_THREAD, 0, TOUR_CALLBACKS, true, true, false, false},
-    {"defaults, pinned", SCH_MULTI_THREAD, 0, TOUR_LIBC, false, false, FAULT_CAN_PIN, true},
+    {"multi", SCH_MULTI_THREAD, 2, TOUR_LIBC, false, false, false, false, false},
+    {"multi, shut down first", SCH_MULTI_THREAD, 3, TOUR_CALLBACKS, false, true, false, false,
+     false},
+    {"multi, alloc only", SCH_MULTI_THREAD, 1, TOUR_ALLOC_ONLY, false, false, false, false, false},
+    {"multi, old kernel", SCH_MULTI_THREAD, 2, TOUR_ALLOC_ONLY, true, true, false, false, false},
+    {"current", SCH_CURRENT_THREAD, 0, TOUR_LIBC, false, false, false, false, false},
+    {"current, shut down first", SCH_CURRENT_THREAD, 0, TOUR_CALLBACKS, true, true, false, false,
+     false},
+    {"defaults, pinned", SCH_MULTI_THREAD, 0, TOUR_LIBC, false, false, FAULT_CAN_PIN, true,
+     false},
+    {"multi, waits", SCH_MULTI_THREAD, 2, TOUR_LIBC, false, false, false, false, true},
+    {"multi, waits, shut down first", SCH_MULTI_THREAD, 3, TOUR_CALLBACKS, false, true, false,
+     false, true},
+    {"current, waits", SCH_CURRENT_THREAD, 0, TOUR_CALLBACKS, false, false, false, false, true},
 };
 #define NUM_SETUPS (sizeof setups / sizeof setups[0])
 
 /* Kinds that happen again and again while somebody waits: failing for ever is a storm. */
 static bool is_wait(unsigned kind) {
     return kind == FAULT_FUTEX_WAIT || kind == FAULT_COND_WAIT || kind == FAULT_POLL ||
-           kind == FAULT_ALARM_READ || kind == FAULT_EVENT_WRITE;
+           kind == FAULT_ALARM_READ || kind == FAULT_EVENT_WRITE || kind == FAULT_EPOLL_WAIT;
+}
+
+/* And those that may be in vain, or give little, nearly every time. */
+static bool is_stormy(unsigned kind) {
+    return is_wait(kind) || kind == FAULT_EPOLL_PWAIT2 || kind == FAULT_IO_READ ||
+           kind == FAULT_IO_WRITE || kind == FAULT_SHORT_READ || kind == FAULT_SHORT_WRITE ||
+           kind == FAULT_ACCEPT || kind == FAULT_REAP || kind == FAULT_READY;
+}
+
+/* A tour meets its own kinds. */
+static bool is_met(const tour_setup *setup, unsigned kind) {
+    if (kind >= FAULT_EPOLL_CREATE) return setup->waits && FAULT_HAS_IO;
+    return !setup->waits || kind == FAULT_ALLOC || kind == FAULT_MAP_PAGES ||
+           kind == FAULT_ALIGNED_ALLOC || kind == FAULT_THREAD || kind == FAULT_EVENTFD ||
+           kind == FAULT_TIMERFD || kind == FAULT_MUTEX || kind == FAULT_COND ||
+           kind == FAULT_CLOSE || kind == FAULT_FUTEX_WAIT;
 }
 
 /* Without it there is no runtime: somebody must have been told. */
 static bool must_show(unsigned kind) {
-    return kind == FAULT_TIMERFD || kind == FAULT_EVENTFD || kind == FAULT_PIN;
+    return kind == FAULT_TIMERFD || kind == FAULT_EVENTFD || kind == FAULT_PIN ||
+           kind == FAULT_EPOLL_CREATE || kind == FAULT_EPOLL_ADD || kind == FAULT_FCNTL ||
+           kind == FAULT_FSTAT || kind == FAULT_SOCKET || kind == FAULT_BIND ||
+           kind == FAULT_LISTEN || kind == FAULT_SIGNALFD || kind == FAULT_PIDFD;
 }
 
 static void sweep_error(const tour_setup *setup, fault_mode mode, unsigned kind, int error) {
-    const uint64_t sparse = test_env("FAULT_SPARSE", 0);
+    const uint64_t sparse = test_env(setup->waits ? "FAULT_SPARSE_WAITS" : "FAULT_SPARSE", 0);
     unsigned clean = 0;
     for (uint64_t nth = 1; clean < 2; nth += 1 + (sparse ? nth / sparse : 0)) {
         const uint64_t refused = run.refused;
@@ -63,14 +91,21 @@ static void sweep_error(const tour_setup *setup, fault_mode mode, unsigned kind,
     }
 }
 
+static bool fault_again(unsigned kind, int error) {
+    return error == EINTR || (kind >= FAULT_EPOLL_CREATE && fault_is_soft(error));
+}
+
 static void sweep(const tour_setup *setup) {
     prepare();
     for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
         for (unsigned i = 0; i < fault_num_errors(kind) && i < test_env("FAULT_ERRORS", 9); i++) {
             int error = fault_kinds[kind].errors[i];
+            if (!is_met(setup, kind)) continue;
             sweep_error(setup, FAULT_ONCE, kind, error);
             /* Who is interrupted tries again, for ever. */
-            if (!is_wait(kind) && error != EINTR) sweep_error(setup, FAULT_FROM, kind, error);
+            if (!is_wait(kind) && !fault_again(kind, error)) {
+                sweep_error(setup, FAULT_FROM, kind, error);
+            }
         }
     }
     fault_arm(FAULT_NONE, 0, 0, 0);
@@ -93,6 +128,15 @@ TEST(nth_multi_old_kernel) { sweep(&setups[3]); }
 TEST(nth_current) { sweep(&setups[4]); }
 TEST(nth_current_shutdown) { sweep(&setups[5]); }
 TEST(nth_defaults) { sweep(&setups[6]); }
+
+static void sweep_waits(unsigned n) {
+    if (n >= test_env("FAULT_WAITS", 3)) SKIP("not at this level");
+    sweep(&setups[7 + n]);
+}
+
+TEST(nth_waits) { sweep_waits(0); }
+TEST(nth_waits_current) { sweep_waits(2); }
+TEST(nth_waits_shutdown) { sweep_waits(1); }
 
 /* Threads are refused again and again: no count goes wrong for what comes later. */
 typedef struct often {
@@ -187,7 +231,8 @@ TEST(relied_on_another) {
 TEST(storm) {
     prepare();
     for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
-        for (unsigned i = 0; is_wait(kind) && i < NUM_SETUPS; i++) {
+        for (unsigned i = 0; is_stormy(kind) && i < NUM_SETUPS; i++) {
+            if (!is_met(&setups[i], kind)) continue;
             fault_arm(FAULT_RANDOM, kind, 60000, 0);
             (void)tour_once(&setups[i]);
         }
@@ -221,7 +266,7 @@ TEST(zz_figures) {
     }
     printf(" together %llu in %llu tours; %llu calls refused and repeated\n",
            (unsigned long long)sum, (unsigned long long)run.tours, (unsigned long long)run.refused);
-    if (test_counts[0] + test_counts[1] < 10) SKIP("only some tests were run");
+    if (test_counts[0] + test_counts[1] + test_counts[2] < 13) SKIP("only some tests were run");
     for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
         if (!test_check(fault.total[kind] > 0 || !fault_is_reached(kind), "it was injected",
                         fault_kinds[kind].name, 0)) {

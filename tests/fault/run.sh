@@ -20,14 +20,16 @@ mkdir -p "$log"
 wraps="malloc free aligned_alloc mmap munmap mprotect madvise open read close poll sysconf syscall
 pthread_create pthread_attr_init pthread_attr_destroy pthread_attr_setstacksize pthread_mutex_init
 pthread_mutex_destroy pthread_cond_init pthread_cond_destroy pthread_condattr_init
-pthread_condattr_destroy pthread_condattr_setclock pthread_cond_wait pthread_cond_timedwait"
+pthread_condattr_destroy pthread_condattr_setclock pthread_cond_wait pthread_cond_timedwait
+epoll_create1 epoll_ctl epoll_wait fcntl fstat getsockopt getsockname getpeername socket bind listen
+connect recv recvfrom readv send sendto sendmsg writev waitpid"
 flags="-std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -U_FORTIFY_SOURCE -pthread"
 for name in $wraps; do flags="$flags -Wl,--wrap=$name"; done
 
 case $level in
-smoke) sparse=2 others=2 errors=1 random=1 ;;
-ci) sparse=0 others=2 errors=9 random=3 ;;
-all) sparse=0 others=0 errors=9 random=${BUDGET:-60} ;;
+smoke) sparse=2 others=2 waits=1 errors=1 random=1 ;;
+ci) sparse=0 others=2 waits=2 errors=9 random=3 ;;
+all) sparse=0 others=0 waits=0 errors=9 random=${BUDGET:-60} ;;
 *) echo "usage: sh tests/fault/run.sh [smoke|ci|all]" >&2; exit 2 ;;
 esac
 
@@ -77,7 +79,11 @@ build() {
 # variant NAME SPARSE COMPILER FLAGS - nth.c
 variant() {
     build "$1" nth "$3" "$4" || return
-    BUDGET=$random FAULT_SPARSE=$2 FAULT_ERRORS=$errors TIMEOUT=${TIMEOUT:-60} \
+    tours=3 # of times and descriptors
+    [ "$level" = all ] || [ "$1" = default ] || tours=1
+    [ "$level" = smoke ] && tours=1
+    BUDGET=$random FAULT_SPARSE=$2 FAULT_SPARSE_WAITS=$waits FAULT_WAITS=$tours \
+        FAULT_ERRORS=$errors TIMEOUT=${TIMEOUT:-60} \
         run "$1" "build/fault-$1"
 }
 
@@ -103,10 +109,11 @@ sanitized() {
 traced() {
     have strace || { skip strace "strace not found"; return; }
     strace -o /dev/null true 2>/dev/null || { skip strace "strace may not trace here"; return; }
-    case $level in smoke) most=2 ;; ci) most=5 ;; *) most=100 ;; esac
+    case $level in smoke) most=1 ;; ci) most=3 ;; *) most=100 ;; esac
     passed=0 failed=0 injected=0
-    for fault in clone3:EAGAIN mmap:ENOMEM mprotect:ENOMEM madvise:EINVAL poll:EINTR \
-        eventfd2:EMFILE eventfd2:ENFILE timerfd_create:EMFILE timerfd_create:ENFILE; do
+    for fault in clone3:EAGAIN mmap:ENOMEM mprotect:ENOMEM madvise:EINVAL ppoll:EINTR \
+        eventfd2:EMFILE eventfd2:ENFILE timerfd_create:EMFILE timerfd_create:ENFILE \
+        epoll_create1:EMFILE epoll_ctl:ENOMEM epoll_pwait2:ENOSYS epoll_wait:EINTR; do
         call=${fault%:*} nth=0 started=0
         while [ $started -lt $most ]; do
             nth=$((nth + 1))

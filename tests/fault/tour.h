@@ -20,6 +20,7 @@ typedef struct tour_setup {
     bool shut_down;  /* before the free */
     bool pin;
     bool brief; /* only make it, one task, free it */
+    bool waits; /* the tour of times and descriptors, instead of the other */
 } tour_setup;
 
 #define TOUR_PROBES 1024
@@ -28,6 +29,7 @@ typedef struct tour_setup {
 typedef struct probe {
     struct tour *tour;
     sch_fn body;
+    void *arg;           /* for its body */
     unsigned ran, drops; /* any, atomic */
     unsigned shared;     /* for its body */
     int result;          /* of its wait */
@@ -43,6 +45,7 @@ typedef struct tour {
     unsigned refused; /* calls that failed, and then did not */
     unsigned gate;    /* blocking code waits until it is 1 */
     unsigned inside;  /* how many do */
+    sch_io left[2];   /* open at the end */
 } tour;
 
 typedef enum tour_how {
@@ -130,8 +133,9 @@ static probe *tour_probe(tour *t, sch_fn body) {
     return &t->probes[n];
 }
 
-static sch_task *tour_try_spawn(tour *t, tour_how how, sch_fn body, probe **out) {
+static sch_task *tour_try_spawn_for(tour *t, tour_how how, sch_fn body, probe **out, void *arg) {
     probe *p = *out = tour_probe(t, body);
+    p->arg = arg;
     if (how == TOUR_JOB) return sch_spawn_blocking_with(t->rt, &tour_plain_desc, tour_body, p);
     if (how == TOUR_PLAIN) return sch_spawn_with(t->rt, &tour_plain_desc, tour_body, p);
     if (how == TOUR_OWN_STACK) return sch_spawn_with(t->rt, &tour_stack_desc, tour_body, p);
@@ -142,15 +146,27 @@ static sch_task *tour_try_spawn(tour *t, tour_how how, sch_fn body, probe **out)
     return sch_spawn_poll_with(t->rt, &tour_poll_desc, tour_poll, &state, size);
 }
 
-static sch_task *tour_spawn(tour *t, tour_how how, sch_fn body, probe **out) {
-    sch_task *task = tour_try_spawn(t, how, body, out);
+static sch_task *tour_try_spawn(tour *t, tour_how how, sch_fn body, probe **out) {
+    return tour_try_spawn_for(t, how, body, out, NULL);
+}
+
+static sch_task *tour_spawn_how(tour *t, tour_how how, sch_fn body, probe **out, void *arg) {
+    sch_task *task = tour_try_spawn_for(t, how, body, out, arg);
     if (task) return task;
     EXPECT_EQ(tour_get(&(*out)->drops), 1);
     EXPECT_EQ(tour_get(&(*out)->ran), 0);
     tour_retry(t, sch_errno(), "spawn", __LINE__);
-    task = tour_try_spawn(t, how, body, out);
+    task = tour_try_spawn_for(t, how, body, out, arg);
     tour_retried(task != NULL, "spawn", __LINE__);
     return task;
+}
+
+static sch_task *tour_spawn(tour *t, tour_how how, sch_fn body, probe **out) {
+    return tour_spawn_how(t, how, body, out, NULL);
+}
+
+static sch_task *tour_spawn_for(tour *t, sch_fn body, probe **out, void *arg) {
+    return tour_spawn_how(t, TOUR_PLAIN, body, out, arg);
 }
 
 /* Spawn without a handle; done when its drop ran. */
@@ -170,7 +186,8 @@ static probe *tour_go(tour *t, sch_fn body) {
 static int tour_join(tour *t, sch_task *task) {
     sch_task *kept = sch_retain(task); /* to see whether it has ended */
     int result = sch_join(task);
-    if (result != 0 && result != -ECANCELED && !sch_is_done(kept)) {
+    /* -EAGAIN: it could not wait, whatever the task has done since */
+    if (result == -EAGAIN || (result != 0 && result != -ECANCELED && !sch_is_done(kept))) {
         EXPECT(result != -ENOMEM); /* that says: the task has ended, the handle is released */
         tour_retry(t, -result, "sch_join", __LINE__);
         result = sch_join(task);
@@ -394,6 +411,8 @@ static void tour_leave_some(tour *t) {
     for (int i = 0; i < 4; i++) (void)tour_go(t, i % 2 ? tour_yields : NULL);
 }
 
+#include "tour_waits.h"
+
 /* The runtime -----------------------------------------------------------------------------------*/
 
 static void tour_on_spawn(void *user, sch_task *task) {
@@ -453,6 +472,10 @@ static void tour_inside(tour *t) {
         tour_finish(t, task[i], p[i], i % 2 ? TOUR_OWN_STACK : TOUR_PLAIN);
     }
     if (t->setup->brief) return;
+    if (t->setup->waits) {
+        tour_waits_of(t);
+        return;
+    }
     task[0] = tour_spawn(t, TOUR_PLAIN, tour_root, &p[0]);
     tour_finish(t, task[0], p[0], TOUR_PLAIN);
     TOUR_CALL(t, sch_block_on(t->rt, tour_visit, t));
@@ -500,6 +523,7 @@ static unsigned tour_run(const tour_setup *setup) {
                         pthread_sigmask(SIG_SETMASK, NULL, &before) == 0;
     t->setup = setup;
     fault.old_kernel = setup->old_kernel;
+    fault.waits = setup->waits;
     config = tour_config(t);
 
     t->rt = sch_runtime_new(&config);

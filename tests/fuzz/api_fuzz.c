@@ -4,11 +4,12 @@
  * operations. Tasks, blocking jobs, drop functions, blocking calls and further threads have their
  * programs too: slices of the bytes of whoever starts them, so that an input makes the same calls
  * each time, whatever the interleaving, and ends. Every public function is called from every kind
- * of context.
+ * of context, but those for sockets with names, signals and children.
  *
  * The oracle knows at each call which results the interface allows there; that each task runs at
  * most once and ends once, and its drop runs once and after it; that nothing waits without a cause
- * to, nor sleeps on after one; that counts come out even; that all memory comes back. How waits are
+ * to, nor sleeps on after one; that no sleep is short; that every byte written is read, in order;
+ * that counts come out even; that all memory comes back. How waits are
  * kept finite without hiding a lost wake-up: when a program has been run, or before a wait that
  * nothing could interrupt, each task concerned is told to stop and is woken exactly once. Waits
  * that no cancellation reaches are for younger tasks only, so they make no circle. What hangs then
@@ -34,7 +35,9 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #define MAX_BYTES 600
 #define MAX_TASKS 256
@@ -44,7 +47,7 @@
 #define MAX_THREADS 3
 #define NUM_HANDLES 32
 #define NUM_PLACES 3
-#define NUM_CONFIGS 7
+#define NUM_CONFIGS 9
 
 #if defined(__has_feature)
 #define FUZZ_HAS(feature) __has_feature(feature)
@@ -58,7 +61,7 @@
 #define FUZZ_TIME_OUT 30
 #endif
 
-/* Calls are counted by function; the list is the whole public interface. ------------------------*/
+/* Calls are counted by function. ----------------------------------------------------------------*/
 
 #define FUNCTIONS(F)                                                                           \
     F(strerror) F(errno) F(config_error) F(runtime_new_sized) F(runtime_new)                   \
@@ -67,7 +70,12 @@
     F(join) F(detach) F(retain) F(release) F(cancel) F(is_done) F(self) F(yield_now)           \
     F(suspend) F(wake) F(wake_signal) F(shield_begin) F(shield_end) F(cancelled)               \
     F(worker_index) F(now) F(block_in_place) F(spawn_blocking) F(spawn_blocking_with)          \
-    F(metrics) F(worker_metrics) F(num_alive_tasks) F(injection_queue_depth)
+    F(metrics) F(worker_metrics) F(num_alive_tasks) F(injection_queue_depth) F(await)          \
+    F(await_until) F(await_any) F(op_is_done) F(op_complete) F(op_retry) F(op_poll) F(sleep)   \
+    F(sleep_until) F(timer_after) F(timer_at) F(timeout) F(interval_wait) F(io_open)           \
+    F(io_close) F(io_fd) F(io_shutdown) F(read) F(write) F(readv) F(writev) F(write_all_until) \
+    F(recvfrom_op) F(sendto_op) F(read_op) F(write_op) F(ready_op) F(run_some) F(poll_fd)      \
+    F(next_deadline)
 
 #define FUNCTION_NUMBER(name) CALLED_##name,
 #define FUNCTION_NAME(name) "sch_" #name,
@@ -106,7 +114,8 @@ typedef struct slice {
 typedef enum code {
     OP_SPAWN, OP_JOIN, OP_RELEASE, OP_CANCEL, OP_WAKE, OP_DUP, OP_SUSPEND, OP_YIELD, OP_IN_PLACE,
     OP_BLOCK_ON, OP_SHIELD, OP_LOOK, OP_METRICS, OP_SHUTDOWN, OP_FREE, OP_NEW, OP_FLOOD, OP_BAD,
-    OP_THREAD, OP_WORK, OP_FAULT, OP_REPEAT, OP_MISUSE, NUM_OPS
+    OP_THREAD, OP_WORK, OP_FAULT, OP_REPEAT, OP_MISUSE, OP_SLEEP, OP_CUT, OP_TICK, OP_RACE, OP_TALK,
+    OP_RUN_SOME, NUM_OPS
 } code;
 
 static const struct {
@@ -117,7 +126,8 @@ static const struct {
     {"dup", 2, 0}, {"suspend", 0, 0}, {"yield", 0, 0}, {"block_in_place", 0, 1},
     {"block_on", 1, 1}, {"shield", 0, 1}, {"look", 1, 0}, {"metrics", 2, 0}, {"shutdown", 2, 0},
     {"free", 1, 0}, {"new", 2, 0}, {"flood", 2, 0}, {"bad", 2, 0}, {"thread", 0, 1},
-    {"work", 1, 0}, {"fault", 2, 0}, {"repeat", 1, 1}, {"misuse", 1, 0},
+    {"work", 1, 0}, {"fault", 2, 0}, {"repeat", 1, 1}, {"misuse", 1, 0}, {"sleep", 1, 0},
+    {"shielded sleep", 2, 0}, {"ticks", 2, 0}, {"race", 3, 0}, {"talk", 2, 1}, {"run_some", 2, 0},
 };
 
 typedef struct op {
@@ -201,6 +211,7 @@ typedef struct runtime {
     sch_runtime *rt;   /* fixed while somebody may use it */
     unsigned config, index;
     bool used, kept;   /* by this input; for others */
+    bool paused;       /* its clock stands still while anything runs */
     bool driven, capped; /* capped: few blocking threads, so jobs must not wait */
     memory *memory;
     unsigned users;    /* atomic: calls under way from outside of it */
@@ -229,6 +240,8 @@ typedef struct task {
     const sch_spawn_desc *desc;
     size_t state_size;
     size_t at;          /* of a poll task: where in its program it is */
+    sch_timer timer;    /* of a poll task */
+    bool timer_on;      /* it waits for that */
     unsigned seen;      /* wakes that its last wait may have used up */
     unsigned value;     /* 1: spawned, 2: ran to its end, 3: dropped */
     pthread_mutex_t lock;
@@ -534,8 +547,8 @@ HOOK(7, task_poll_end, sch_task *)
 static sch_config make_config(runtime *r, unsigned number) {
     sch_config c;
     memset(&c, 0, sizeof c);
-    c.workers = number == 4 ? 3 : number == 2 || number == 1 || number == 5 ? 1 : 2;
-    c.flavor = number == 1 || number == 5 ? SCH_CURRENT_THREAD : SCH_MULTI_THREAD;
+    c.workers = number == 4 ? 3 : number == 2 || number == 1 || number == 5 || number == 9 ? 1 : 2;
+    c.flavor = number == 1 || number == 5 || number == 9 ? SCH_CURRENT_THREAD : SCH_MULTI_THREAD;
     c.seed = number;
     c.stack_size = 65536;
     c.allocator.alloc = memory_alloc, c.allocator.free = memory_free;
@@ -550,6 +563,7 @@ static sch_config make_config(runtime *r, unsigned number) {
         c.hooks.user = r;
     }
     if (number == 5) c.no_lifo = true;
+    c.paused_clock = number >= 8;
     if (number == 6) {
         c.max_blocking_threads = 1;
         c.keep_alive_ns = SCH_MILLISECOND;
@@ -577,6 +591,7 @@ static void make_runtime(runtime *r, unsigned number) {
     r->memory = memory_new();
     c = make_config(r, number);
     r->driven = c.flavor == SCH_CURRENT_THREAD;
+    r->paused = c.paused_clock;
     r->capped = c.max_blocking_threads == 1;
     MUST(CALL(config_error, &c) == NULL);
     r->rt = CALL(runtime_new, &c);
@@ -709,6 +724,8 @@ static void check_state(const poll_state *s, const task *t) {
     }
 }
 
+static bool poll_timer(context *c);
+
 static sch_status task_poll(sch_task *self, void *state) {
     task *t = ((poll_state *)state)->task;
     context c;
@@ -725,6 +742,7 @@ static sch_status task_poll(sch_task *self, void *state) {
     MUST(get(&t->polls) <= 1 + get(&t->wakes) + get(&t->yields) + get(&t->cancels) +
                                get(&t->home->closing));
     task_begin(t, &c, IN_POLL);
+    if (t->timer_on) over = !poll_timer(&c);
     while (t->at < t->body.size && !over) {
         op o = next_op(t->body, &t->at);
         over = !run_op(&c, &o);
@@ -1069,6 +1087,423 @@ static bool op_yield(context *c) {
         MUST_BE(result, result == 0);
     }
     return result == 0;
+}
+
+/* Time, operations ------------------------------------------------------------------------------*/
+
+/* What a wait that ends by itself may say. */
+static void check_wait(context *c, int64_t result, bool timed) {
+    int n = result < 0 ? (int)result : 0;
+    if (n == -ECANCELED) {
+        MUST(in_a_task(c));
+        was_told(c);
+    } else if (n == -EPERM) {
+        MUST(may_not_wait(c));
+    } else {
+        MUST_BE(n, n == 0 || (timed && n == -ETIMEDOUT) ||
+                       ((n == -ENOMEM || n == -EAGAIN) && c->home && get(&c->home->faulty)));
+    }
+}
+
+/* On a thread that visits a runtime with a paused clock nobody may be there to move it. */
+static bool may_be_stuck(const context *c) {
+    return c->where == PLAIN && c->within != 0;
+}
+
+static uint64_t short_time(unsigned arg) {
+    return (arg & 128) ? (arg & 127) * UINT64_C(20000) : (arg & 127) * UINT64_C(100);
+}
+
+/* false: still pending. */
+static bool poll_timer(context *c) {
+    task *t = c->self;
+    if (CALL(op_poll, &t->timer.op) == SCH_PENDING) {
+        t->timer_on = true;
+        add(&t->yields); /* it may be polled again for that */
+        return false;
+    }
+    t->timer_on = false;
+    MUST_BE((int)t->timer.op.result, t->timer.op.result == 0 || t->timer.op.result == -ECANCELED);
+    if (t->timer.op.result) {
+        was_told(c);
+    } else {
+        MUST(CALL0(now) >= t->timer.until);
+    }
+    return true;
+}
+
+/* true but in a poll task that has to wait for it. */
+static bool op_sleep(context *c, const op *o) {
+    uint64_t ns = short_time(o->arg[0]), start = CALL0(now);
+    int result;
+    if (may_be_stuck(c)) return true;
+    if (c->where == IN_POLL && c->depth == 0 && !c->in_place && !c->self->loner) {
+        c->self->timer = CALL(timer_after, ns);
+        return poll_timer(c);
+    }
+    result = o->arg[0] & 64 ? CALL(sleep_until, start + ns) : CALL(sleep, ns);
+    check_wait(c, result, false);
+    if (result == 0) MUST(CALL0(now) >= start + ns);
+    return true;
+}
+
+/* Under a shield with a time; another around it may have none. */
+static void op_cut(context *c, const op *o) {
+    uint64_t start = CALL0(now), until = start + short_time(o->arg[0]);
+    int result = CALL(shield_begin, until);
+    if (!in_a_task(c)) {
+        MUST_BE(result, result == -EPERM);
+        return;
+    }
+    MUST_BE(result, result == 0);
+    result = CALL(sleep_until, start + short_time(o->arg[1]));
+    CALL0(shield_end);
+    MUST_BE(result, result == 0 || result == -ECANCELED);
+    if (result) {
+        MUST(CALL0(now) >= until);
+        was_told(c);
+    } else {
+        MUST(CALL0(now) >= start + short_time(o->arg[1]));
+    }
+}
+
+static void op_tick(context *c, const op *o) {
+    sch_interval interval = {1 + short_time(o->arg[0]) / 4, 0, SCH_BURST};
+    const int missed = o->arg[1] % 4;
+    uint64_t start = CALL0(now);
+    int result = 0;
+    interval.missed = (sch_missed)missed;
+    if (may_be_stuck(c)) return;
+    for (unsigned i = 0; i < 3 && result == 0; i++) {
+        result = CALL(interval_wait, &interval);
+        if (missed > SCH_SKIP) {
+            MUST_BE(result, result == -EINVAL);
+            return;
+        }
+        check_wait(c, result, false);
+        if (result == 0) MUST(CALL0(now) >= start + i * interval.period);
+    }
+}
+
+/* Operations by hand: completed by a clerk, a thread, one after the other. */
+typedef struct hand {
+    sch_op op;
+    struct hand *next;  /* under clerk_lock */
+    bool queued;        /* under clerk_lock */
+    unsigned how, polls;
+} hand;
+
+static pthread_mutex_t clerk_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t clerk_called = PTHREAD_COND_INITIALIZER;
+static hand *clerk_first, *clerk_busy; /* under clerk_lock */
+
+enum { HAND_READY, HAND_AT_ONCE, HAND_CLERK, HAND_RETRY, HAND_NEVER, NUM_HANDS };
+#define HAND_RESULT 4711
+
+static sch_status hand_poll(sch_op *base) {
+    hand *h = (hand *)(void *)base;
+    unsigned how = h->how;
+    if (how == HAND_RETRY && h->polls++ > 0) how = HAND_READY;
+    switch (how) {
+    case HAND_READY: base->result = HAND_RESULT; return SCH_READY;
+    case HAND_AT_ONCE: CALL(op_complete, base, HAND_RESULT); break;
+    case HAND_NEVER: break;
+    default:
+        pthread_mutex_lock(&clerk_lock);
+        h->queued = true;
+        h->next = clerk_first;
+        clerk_first = h;
+        pthread_cond_signal(&clerk_called);
+        pthread_mutex_unlock(&clerk_lock);
+    }
+    return SCH_PENDING;
+}
+
+static sch_op_revoked hand_cancel(sch_op *base) {
+    hand *h = (hand *)(void *)base;
+    sch_op_revoked answer = SCH_OP_DONE;
+    if (h->how == HAND_NEVER) return SCH_OP_REMOVED;
+    pthread_mutex_lock(&clerk_lock);
+    for (hand **at = &clerk_first; h->queued && *at; at = &(*at)->next) {
+        if (*at != h) continue;
+        *at = h->next;
+        h->queued = false;
+        answer = SCH_OP_REMOVED;
+        break;
+    }
+    /* Not if it was in the queue: the clerk is behind, with one that lay where this one lies. */
+    if (answer == SCH_OP_DONE && clerk_busy == h) answer = SCH_OP_BUSY;
+    pthread_mutex_unlock(&clerk_lock);
+    return answer;
+}
+
+static const sch_op_type hand_type = {hand_poll, hand_cancel};
+
+static void *clerk(void *unused) {
+    pthread_mutex_lock(&clerk_lock);
+    for (unsigned n = 0;; n++) {
+        while (!clerk_first) pthread_cond_wait(&clerk_called, &clerk_lock);
+        hand *h = clerk_busy = clerk_first;
+        clerk_first = h->next;
+        h->queued = false;
+        pthread_mutex_unlock(&clerk_lock);
+        if (n % 3 == 0) nap();
+        if (h->how == HAND_RETRY) {
+            CALL(op_retry, &h->op);
+        } else {
+            CALL(op_complete, &h->op, HAND_RESULT);
+        }
+        pthread_mutex_lock(&clerk_lock);
+        clerk_busy = NULL;
+    }
+    return unused;
+}
+
+/* Several at once, with a limit. */
+static void op_race(context *c, const op *o) {
+    hand hands[3];
+    sch_timer timer;
+    sch_op *ops[4];
+    unsigned n = o->arg[0] % 4u, done = 0;
+    bool never = o->arg[0] & 64, limited = o->arg[0] & 4;
+    uint64_t start = CALL0(now), limit = limited ? start + short_time(o->arg[2]) : SCH_FOREVER;
+    int64_t result;
+    if (may_be_stuck(c)) return;
+    memset(hands, 0, sizeof hands);
+    timer = CALL(timer_at, start + short_time(o->arg[1]));
+    for (unsigned i = 0; i < n; i++) {
+        hands[i].op.type = &hand_type;
+        hands[i].how = (unsigned)o->arg[1] >> i * 2;
+        hands[i].how %= never ? NUM_HANDS : HAND_NEVER;
+        ops[i] = &hands[i].op;
+    }
+    ops[n++] = &timer.op; /* so that it ends */
+    if (n == 2 && hands[0].how != HAND_NEVER && (o->arg[0] & 8)) {
+        if (!limited) {
+            result = CALL(await, ops[0]);
+        } else if (o->arg[0] & 16) {
+            result = CALL(timeout, ops[0], limit - start);
+        } else {
+            result = CALL(await_until, ops[0], limit);
+        }
+        if (result >= 0) MUST(result == HAND_RESULT && CALL(op_is_done, ops[0]));
+        check_wait(c, result, limited);
+        return;
+    }
+    result = CALL(await_any, ops, n, limit);
+    check_wait(c, result, limited);
+    MUST(result < (int)n);
+    for (unsigned i = 0; i + 1 < n && result != -EPERM; i++) {
+        if (!CALL(op_is_done, ops[i])) continue;
+        MUST(ops[i]->result == HAND_RESULT);
+        done++;
+    }
+    if (result == -EPERM) return;
+    if (CALL(op_is_done, &timer.op)) MUST(++done && CALL0(now) >= timer.until);
+    MUST(result >= 0 ? CALL(op_is_done, ops[result]) : done == 0);
+    for (int i = 0; i < result; i++) MUST(!CALL(op_is_done, ops[i]));
+    if (result == -ETIMEDOUT) MUST(CALL0(now) >= limit);
+}
+
+/* Descriptors -----------------------------------------------------------------------------------*/
+
+/* A pair, used by one context: all that comes of it is known. Bytes are numbered per direction. */
+typedef struct talk {
+    sch_io io[2];
+    unsigned sent[2], got[2]; /* by end: what it has written, and read */
+    bool closed[2], shut[2], pipe;
+    bool missed; /* a call has found nothing: what comes then must be told */
+    bool served; /* by threads of the runtime */
+    runtime *home;
+} talk;
+
+static void check_bytes(talk *k, unsigned end, const uint8_t *bytes, int64_t n, size_t asked) {
+    unsigned there = k->sent[1 - end] - k->got[end];
+    bool over = k->closed[1 - end] || k->shut[1 - end];
+    if (n == 0) MUST(there == 0 && (over || asked == 0));
+    if (n <= 0) return;
+    MUST((uint64_t)n == (there < asked ? there : asked));
+    for (int64_t i = 0; i < n; i++) MUST(bytes[i] == (uint8_t)(k->got[end] + (unsigned)i));
+    k->got[end] += (unsigned)n;
+}
+
+/* As check_wait. Also the end of the descriptor's runtime ends a wait; whoever was cancelled, too,
+ * makes sure that it was told. */
+static void talk_wait(context *c, const talk *k, int64_t n) {
+    if (n != -ECANCELED || !get(&k->home->closing) || (in_a_task(c) && c->home == k->home)) {
+        check_wait(c, n, true);
+    } else if (in_a_task(c) && CALL0(cancelled)) {
+        MUST(CALL(sleep, 3600 * SCH_SECOND) == -ECANCELED);
+        was_told(c);
+    }
+}
+
+static void talk_read(context *c, talk *k, unsigned end, unsigned arg) {
+    uint8_t bytes[64];
+    size_t size = arg % 60 + 2;
+    struct iovec parts[2] = {{bytes, size / 2}, {bytes + size / 2, size - size / 2}};
+    sch_io_op call = !k->pipe && arg % 2
+                         ? CALL(recvfrom_op, &k->io[end], bytes, size, 0, NULL, NULL)
+                         : CALL(read_op, &k->io[end], bytes, size);
+    bool waits = k->sent[1 - end] == k->got[end] && !k->closed[1 - end] && !k->shut[1 - end];
+    int64_t n;
+    if (waits) k->missed = true;
+    if (waits || k->closed[end] || arg % 3 == 0 || (k->missed && !k->served)) {
+        n = CALL(timeout, &call.op, short_time(arg & 63));
+    } else {
+        n = arg % 3 == 1 ? CALL(read, &k->io[end], bytes, size)
+                         : CALL(readv, &k->io[end], parts, 2);
+    }
+    /* What has just come may not have been told yet; in a moment it is, where somebody listens. */
+    if (n == -ETIMEDOUT && !waits && k->served && in_a_task(c)) {
+        n = CALL(timeout, &call.op, 10 * SCH_SECOND);
+        MUST_BE((int)n, n != -ETIMEDOUT);
+    }
+    if (k->closed[end]) {
+        MUST_BE((int)n, n == -EBADF || (n == -EPERM && may_not_wait(c)));
+        return;
+    }
+    if (n == -ECONNRESET) { /* closed with bytes that it had not read */
+        MUST(!k->pipe && k->closed[1 - end] && k->sent[end] > k->got[1 - end]);
+        return;
+    }
+    MUST(!waits || n < 0);
+    if (n < 0) talk_wait(c, k, n);
+    check_bytes(k, end, bytes, n, size);
+}
+
+static void talk_write(context *c, talk *k, unsigned end, unsigned arg) {
+    uint8_t bytes[64];
+    size_t size = arg % 60 + 1, written = 0;
+    struct iovec parts[2] = {{bytes, size / 2}, {bytes + size / 2, size - size / 2}};
+    sch_io_op call;
+    int64_t n;
+    if (k->sent[end] > 3000) return; /* it always fits */
+    for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)(k->sent[end] + i);
+    call = !k->pipe && (arg & 64) ? CALL(sendto_op, &k->io[end], bytes, size, 0, NULL, 0)
+                                  : CALL(write_op, &k->io[end], bytes, size);
+    switch (arg % 4) {
+    case 0: n = CALL(write, &k->io[end], bytes, size); break;
+    case 1: n = CALL(writev, &k->io[end], parts, 2); break;
+    case 2:
+        n = CALL(write_all_until, &k->io[end], bytes, size, SCH_FOREVER, &written);
+        if (n == 0) n = (int64_t)written;
+        break;
+    default: n = CALL(await, &call.op); break;
+    }
+    if (n == -EPERM && may_not_wait(c)) return;
+    if ((n == -ENOMEM || n == -EAGAIN) && c->home && get(&c->home->faulty)) return;
+    if (k->closed[end]) {
+        MUST_BE((int)n, n == -EBADF);
+    } else if (k->closed[1 - end] || k->shut[end]) {
+        MUST_BE((int)n, n == -EPIPE || n == -ECONNRESET);
+    } else {
+        MUST(n == (int64_t)size);
+        k->sent[end] += (unsigned)size;
+    }
+}
+
+static void talk_ready(context *c, talk *k, unsigned end) {
+    bool reads = k->pipe ? end == 0 : true;
+    sch_io_op call = CALL(ready_op, &k->io[end], reads ? SCH_IO_READABLE : SCH_IO_WRITABLE);
+    bool now = !reads || k->sent[1 - end] > k->got[end] || k->closed[1 - end] || k->shut[1 - end];
+    int64_t n = CALL(timeout, &call.op, 20000);
+    if (!now) k->missed = true;
+    if (k->closed[end]) {
+        MUST_BE((int)n, n == -EBADF || (n == -EPERM && may_not_wait(c)));
+        return;
+    }
+    MUST(n != 0 || now);
+    if (n != 0) talk_wait(c, k, n);
+    if (n == -ETIMEDOUT && now && k->served && in_a_task(c)) {
+        n = CALL(timeout, &call.op, 10 * SCH_SECOND);
+        MUST_BE((int)n, n != -ETIMEDOUT);
+        if (n != 0) talk_wait(c, k, n);
+    }
+}
+
+static void talk_close(talk *k, unsigned end) {
+    int result = CALL(io_close, &k->io[end]);
+    MUST_BE(result, result == (k->closed[end] ? -EBADF : 0));
+    result = CALL(io_fd, &k->io[end]);
+    MUST_BE(result, result == -EBADF);
+    k->closed[end] = true;
+}
+
+static bool talk_open(runtime *r, talk *k, unsigned arg) {
+    int fds[2], error;
+    memset(k, 0, sizeof *k);
+    k->home = r;
+    k->pipe = arg & 4;
+    if ((k->pipe ? pipe(fds) : socketpair(AF_UNIX, SOCK_STREAM, 0, fds)) != 0) return false;
+    for (int i = 0; i < 2; i++) {
+        error = CALL(io_open, &k->io[i], r->rt, fds[i]);
+        MUST_BE(error, error == 0 || (error == -ENOMEM && get(&r->faulty)) ||
+                           (error == -ESHUTDOWN && get(&r->closing)));
+        if (error == 0) continue;
+        for (int j = i; j < 2; j++) close(fds[j]);
+        if (i == 1) MUST(CALL(io_close, &k->io[0]) == 0);
+        return false;
+    }
+    return true;
+}
+
+static void op_talk(context *c, const op *o) {
+    runtime *r = may_be_stuck(c) ? NULL : use_runtime(c, o->arg[0]);
+    talk k;
+    if (!r) return;
+    /* Who uses another's keeps that from being freed: not if nobody might move our own time. */
+    if (c->home && c->home != r && (c->home->driven || c->home->paused)) {
+        leave_runtime(c, r);
+        return;
+    }
+    if (talk_open(r, &k, o->arg[1])) {
+        k.served = !r->driven && c->home == r;
+        for (size_t i = 0; i + 1 < o->part[0].size && i < 24; i += 2) {
+            unsigned what = o->part[0].bytes[i], arg = o->part[0].bytes[i + 1], end = what >> 7;
+            if (k.pipe) end = what % 8 < 3; /* one end reads, one writes */
+            switch (what % 8) {
+            case 0: case 1: case 2: talk_write(c, &k, end, arg); break;
+            case 3: case 4: talk_read(c, &k, end, arg); break;
+            case 5: talk_ready(c, &k, end); break;
+            case 6:
+                if (arg % 4 == 0) talk_close(&k, arg >> 7);
+                break;
+            default:
+                if (k.pipe || k.closed[end]) break;
+                (void)CALL(io_shutdown, &k.io[end], SHUT_WR);
+                k.shut[end] = true;
+            }
+        }
+        for (unsigned i = 0; i < 2; i++) {
+            /* what was left open is closed by the runtime's end; now and then */
+            if (!k.closed[i] && (r->kept || o->arg[1] % 8)) talk_close(&k, i);
+        }
+    }
+    leave_runtime(c, r);
+}
+
+/* As a foreign loop would. */
+static void op_run_some(context *c, const op *o) {
+    runtime *r = use_runtime(c, o->arg[0]);
+    int result;
+    if (!r) return;
+    result = CALL(run_some, r->rt, short_time(o->arg[1]));
+    if (!r->driven) {
+        MUST_BE(result, result == -EINVAL);
+        MUST_BE(result, CALL(poll_fd, r->rt) == -EINVAL);
+        MUST(CALL(next_deadline, r->rt) == SCH_FOREVER);
+    } else {
+        int fd = o->arg[1] & 1 ? CALL(poll_fd, r->rt) : 0;
+        MUST_BE(result, result == 0 || result == 1 || result == -EBUSY || result == -EAGAIN ||
+                            (result == -EPERM && (c->where == IN_HOOK || c->where == IN_DROP)) ||
+                            (result == -EDEADLK && (c->where != PLAIN || c->self)) ||
+                            (result == -ESHUTDOWN && get(&r->closing)) ||
+                            (result == -ENOMEM && get(&r->faulty)));
+        MUST_BE(fd, fd >= 0 || (fd == -ENOMEM && get(&r->faulty)));
+        (void)CALL(next_deadline, r->rt);
+    }
+    leave_runtime(c, r);
 }
 
 /* Calls that run a function ---------------------------------------------------------------------*/
@@ -1537,7 +1972,10 @@ static void op_bad(context *c, const op *o) {
         break;
     case 7:
         result = CALL(shield_begin, value * SCH_MILLISECOND);
-        MUST_BE(result, result == (in_a_task(c) ? -ENOTSUP : -EPERM));
+        MUST_BE(result, result == (in_a_task(c) ? 0 : -EPERM));
+        if (result == 0) CALL0(shield_end);
+        if (r) MUST(CALL(io_open, NULL, r->rt, 0) == -EINVAL);
+        if (r && !refused) MUST(CALL(await_any, NULL, 1, 0) == -EINVAL);
         MUST(CALL(block_in_place, NULL, NULL) == -EINVAL);
         if (r) MUST(CALL(block_on, r->rt, NULL, NULL) == -EINVAL);
         break;
@@ -1577,11 +2015,12 @@ static void op_misuse(context *c, const op *o) {
 /* The interpreter -------------------------------------------------------------------------------*/
 
 static void op_work(const op *o) {
-    uint64_t start = CALL0(now), span = (o->arg[0] & 127) * UINT64_C(800);
+    /* not sch_now(): that may stand still as long as we run */
+    uint64_t start = schi_now_ns(), span = (o->arg[0] & 127) * UINT64_C(800);
     if (o->arg[0] & 128) {
         nap();
     } else {
-        while (CALL0(now) - start < span) schi_cpu_relax();
+        while (schi_now_ns() - start < span) schi_cpu_relax();
     }
 }
 
@@ -1623,6 +2062,12 @@ static bool run_op(context *c, const op *o) {
         if (c->depth < MAX_DEPTH) op_repeat(c, o);
         break;
     case OP_MISUSE: op_misuse(c, o); break;
+    case OP_SLEEP: return op_sleep(c, o);
+    case OP_CUT: op_cut(c, o); break;
+    case OP_TICK: op_tick(c, o); break;
+    case OP_RACE: op_race(c, o); break;
+    case OP_TALK: op_talk(c, o); break;
+    case OP_RUN_SOME: op_run_some(c, o); break;
     case NUM_OPS: break;
     }
     return true;
@@ -1683,6 +2128,7 @@ static void drive(void *arg) {
     for (unsigned rounds = 1; is_left((runtime *)arg); rounds++) {
         (void)CALL0(yield_now);
         if (rounds % 16 == 0) nap(); /* it may wait for a blocking thread */
+        if (rounds % 16 == 0 && ((runtime *)arg)->paused) (void)CALL(sleep, SCH_MILLISECOND);
     }
 }
 
@@ -1854,6 +2300,8 @@ static void begin(void) {
     (void)sigaction(SIGUSR1, &action, NULL);
     for (unsigned i = 0; i < MAX_RUNTIMES; i++) runtimes[i].index = i;
     if (pthread_create(&thread, NULL, watchdog, NULL)) abort();
+    pthread_detach(thread);
+    if (pthread_create(&thread, NULL, clerk, NULL)) abort();
     pthread_detach(thread);
 }
 

@@ -28,6 +28,8 @@
 #include "task.c"
 #include "runtime.c"
 #include "blocking.c" /* after runtime.c */
+#include "waiting.c" /* after task.c and runtime.c */
+#include "descriptors.c" /* after waiting.c */
 #include "gaps.c" /* after all of them */
 
 #include "driver.h"

@@ -5,7 +5,7 @@
 
 /* Crew: work(shared, 0 .. n-1) at once; 0 is the calling thread. --------------------------------*/
 
-#define CREW_MAX 4
+#define CREW_MAX 5
 typedef void (*crew_work)(void *shared, unsigned index);
 
 typedef struct crew_member {
@@ -113,7 +113,7 @@ static bare *bare_new(unsigned cores, unsigned threads, bool standby) {
     rt->num_cores = cores;
     rt->num_threads = rt->num_workers = b->num_threads = threads;
     schi_store_seq(&rt->live, SCHI_NOT_IN * ((int64_t)cores + 1));
-    schi_idle_set_cores(&rt->idle, cores);
+    schi_idle_set_cores(&rt->idle, cores, standby);
     for (unsigned i = 0; i < threads; i++) {
         schi_thread *th = (schi_thread *)model_new(sizeof *th);
         b->thread[i] = th, b->stack[i] = (schi_stack *)model_new(sizeof *b->stack[i]);
@@ -148,13 +148,15 @@ static void bare_free(bare *b) {
     schi_idle *d = &rt->idle;
     for (unsigned i = 0; i < b->num_threads; i++) {
         schi_core_give_up(b->thread[i]);
-        MODEL_EXPECT(!b->thread[i]->sleeper.listed && !b->thread[i]->sleeper.in_place);
+        MODEL_EXPECT(!b->thread[i]->sleeper.listed);
+        MODEL_EXPECT(b->thread[i]->sleeper.seat == SCHI_NO_SEAT);
         MODEL_EXPECT(schi_slot_take(&b->thread[i]->slot) == NULL);
         schi_parker_drop(&b->thread[i]->sleeper.parker);
     }
     schi_lock(&d->lock);
     schi_idle_check(d);
-    MODEL_EXPECT(!d->sleepers && !d->standby && schi_idle_num_lent(d) == 0);
+    MODEL_EXPECT(!d->sleepers && !d->seated[SCHI_WATCH] && !d->seated[SCHI_STANDBY]);
+    MODEL_EXPECT(schi_idle_num_lent(d) == 0);
     MODEL_EXPECT((schi_load_seq(&d->word) & ~SCHI_IDLE_ARMED) == 0);
     schi_unlock(&d->lock);
     for (unsigned i = 0; i < rt->num_cores; i++) {

@@ -150,7 +150,7 @@ static struct model_engine {
     uint32_t epoch;
     uint64_t now;
     uint32_t steps, point, run_length;
-    unsigned time_jumps, faults_done;
+    unsigned time_jumps, time_passes, faults_done;
     int preemptions, old_reads, spurious, faults;
     bool woken; /* random: somebody became ready, look at the priorities */
     bool truncated; /* the search left something out because of a bound */
@@ -488,6 +488,7 @@ static MODEL_NOINLINE void model_dispatch(int kind) {
         }
     }
     if (taken != 0) model_log(true, taken == n ? MODEL_TIME_PASSES : candidates[taken]);
+    if (taken == n) E.time_passes++;
     chosen = taken == n ? model_pass_time() : candidates[taken];
     model_switch_to(chosen);
 }
@@ -550,7 +551,7 @@ static void model_yield(model_site *site, int unused) {
     E.point++;
     if (++E.steps > E.options.steps) model_fail("livelock: too many steps");
     if ((E.ready & (E.ready - 1)) == 0) { /* alone: only time can help */
-        if (E.timed) (void)model_pass_time();
+        if (E.timed) E.time_passes++, (void)model_pass_time();
         if ((E.ready & (E.ready - 1)) == 0) return;
     }
     model_dispatch(MODEL_AT_YIELD);
@@ -1080,6 +1081,8 @@ typedef struct model_alarm {
     uint32_t made;
     bool now;
     uint64_t ring_at;
+    uint64_t deadline; /* of whoever sleeps in it */
+    void *poller;      /* whose waits it ends, too */
 } model_alarm;
 
 static int model_alarm_init(model_alarm *a) {
@@ -1087,6 +1090,7 @@ static int model_alarm_init(model_alarm *a) {
     a->made = 1;
     a->now = false;
     a->ring_at = UINT64_MAX;
+    a->poller = NULL;
     model_live_add(a, "alarm");
     return 0;
 }
@@ -1117,18 +1121,21 @@ static void model_alarm_set(model_site *site, model_alarm *a, uint64_t ns) {
         a->ring_at = E.now + ns < ns ? UINT64_MAX : E.now + ns;
     }
     for (unsigned t = 0; t < E.num_threads; t++) {
-        if (E.threads[t].state != MODEL_ON_ALARM || E.threads[t].waits_on != a) continue;
+        if (E.threads[t].state != MODEL_ON_ALARM ||
+            (E.threads[t].waits_on != a && (!a->poller || E.threads[t].waits_on != a->poller))) {
+            continue;
+        }
         if (a->now) {
             model_wake_thread(t);
         } else {
-            E.threads[t].deadline = a->ring_at;
+            E.threads[t].deadline = a->ring_at < a->deadline ? a->ring_at : a->deadline;
             E.timed |= 1u << t;
         }
     }
     model_after();
 }
 
-static void model_alarm_wait(model_site *site, model_alarm *a) {
+static void model_alarm_wait(model_site *site, model_alarm *a, uint64_t deadline) {
     site->hits++;
     model_point(site, true);
     model_alarm_check(a, site);
@@ -1138,13 +1145,144 @@ static void model_alarm_wait(model_site *site, model_alarm *a) {
             model_fail("two threads in one alarm: %s", model_where(site));
         }
     }
-    if (!a->now && a->ring_at > E.now &&
+    if (!a->now && a->ring_at > E.now && deadline > E.now &&
         !(E.spurious > 0 && model_pick_value(2, MODEL_OF_WEAK, false) != 0 && E.spurious-- > 0)) {
-        model_wait_until(MODEL_ON_ALARM, a, a->ring_at);
+        a->deadline = deadline;
+        model_wait_until(MODEL_ON_ALARM, a, a->ring_at < deadline ? a->ring_at : deadline);
         model_alarm_check(a, site);
     }
     a->now = false;
     if (a->ring_at <= E.now) a->ring_at = UINT64_MAX;
+}
+
+/* Poller: a kernel's list of descriptors whose changes it tells once, to whoever waits. Events come
+ * from clients, by model_poller_event. */
+#define MODEL_POLLED 8
+
+typedef struct model_poller {
+    uint32_t made, num; /* num: descriptors */
+    int fd;             /* its own; there is none */
+    int fds[MODEL_POLLED];
+    uint64_t token[MODEL_POLLED];
+    uint32_t bits[MODEL_POLLED]; /* not told yet */
+    model_alarm *alarm;          /* ends a wait, too */
+    model_clock added;           /* what came before an add comes before what is told of it */
+} model_poller;
+
+static int model_poller_init(model_poller *p) {
+    if (model_fault()) return -24; /* EMFILE */
+    memset(p, 0, sizeof *p);
+    p->made = 1;
+    p->fd = -1;
+    model_live_add(p, "poller");
+    return 0;
+}
+
+static void model_poller_drop(model_poller *p) {
+    p->made = 0;
+    model_live_remove(p, "poller");
+}
+
+static void model_poller_check(const model_poller *p, const model_site *site) {
+    uint32_t block = model_block_of((uintptr_t)p);
+    if (!p->made || (block && E.blocks[block - 1].freed)) {
+        model_fail("a poller that is gone: %s in %s", site->what, model_where(site));
+    }
+}
+
+/* Level at the beginning: what is ready already is told. */
+MODEL_UNUSED static int model_poller_add(model_site *site, model_poller *p, int fd, uint64_t token,
+                                         uint32_t bits) {
+    site->hits++;
+    model_point(site, true);
+    model_poller_check(p, site);
+    if (model_fault()) return -28; /* ENOSPC */
+    for (uint32_t i = 0; i < p->num; i++) {
+        if (p->fds[i] == fd) return -17; /* EEXIST */
+    }
+    if (p->num == MODEL_POLLED) model_fail("engine: too many descriptors");
+    p->fds[p->num] = fd, p->token[p->num] = token;
+    p->bits[p->num++] = bits;
+    model_tick();
+    model_clock_join(&p->added, &model_self()->clock);
+    model_trace(site, p, (uint64_t)fd, 0, false);
+    if (bits) {
+        for (unsigned t = 0; t < E.num_threads; t++) {
+            if (E.threads[t].state == MODEL_ON_ALARM && E.threads[t].waits_on == p) {
+                model_wake_thread(t);
+            }
+        }
+    }
+    return 0;
+}
+
+MODEL_UNUSED static void model_poller_remove(model_site *site, model_poller *p, int fd) {
+    site->hits++;
+    model_point(site, true);
+    model_poller_check(p, site);
+    for (uint32_t i = 0; i < p->num; i++) {
+        if (p->fds[i] != fd) continue;
+        p->num--;
+        p->fds[i] = p->fds[p->num], p->token[i] = p->token[p->num], p->bits[i] = p->bits[p->num];
+        break;
+    }
+    model_trace(site, p, (uint64_t)fd, 0, false);
+}
+
+/* The system finds that a descriptor has become ready. It may not be there (any more). */
+MODEL_UNUSED static void model_poller_event(model_site *site, model_poller *p, int fd,
+                                            uint32_t bits) {
+    site->hits++;
+    model_trace(site, p, bits, 0, false);
+    for (uint32_t i = 0; i < p->num; i++) {
+        if (p->fds[i] == fd) p->bits[i] |= bits;
+    }
+    for (unsigned t = 0; t < E.num_threads; t++) {
+        if (E.threads[t].state == MODEL_ON_ALARM && E.threads[t].waits_on == p) {
+            model_wake_thread(t);
+        }
+    }
+}
+
+static bool model_poller_is_ready(const model_poller *p) {
+    const model_alarm *a = p->alarm;
+    for (uint32_t i = 0; i < p->num; i++) {
+        if (p->bits[i]) return true;
+    }
+    return a && (a->now || a->ring_at <= E.now);
+}
+
+/* mine: take this alarm's ring. */
+static unsigned model_poller_wait(model_site *site, model_poller *p, model_alarm *mine,
+                                  uint64_t deadline, uint64_t *tokens, uint32_t *bits) {
+    unsigned n = 0;
+    site->hits++;
+    model_point(site, true);
+    model_poller_check(p, site);
+    model_trace(site, p, deadline, 0, false);
+    if (!model_poller_is_ready(p) && deadline > E.now &&
+        !(E.spurious > 0 && model_pick_value(2, MODEL_OF_WEAK, false) != 0 && E.spurious-- > 0)) {
+        uint64_t until = deadline;
+        if (p->alarm) {
+            p->alarm->deadline = deadline;
+            if (p->alarm->ring_at < until) until = p->alarm->ring_at;
+        }
+        model_wait_until(MODEL_ON_ALARM, p, until);
+        model_poller_check(p, site);
+    }
+    if (mine) {
+        mine->now = false;
+        if (mine->ring_at <= E.now) mine->ring_at = UINT64_MAX;
+    }
+    model_clock_join(&model_self()->clock, &p->added);
+    model_tick();
+    for (uint32_t i = 0; i < p->num; i++) {
+        if (!p->bits[i]) continue;
+        tokens[n] = p->token[i];
+        bits[n++] = p->bits[i];
+        p->bits[i] = 0;
+    }
+    return n;
 }
 
 /* Heap ------------------------------------------------------------------------------------------
@@ -1210,6 +1348,8 @@ static void model_outcome(unsigned number) { E.seen_outcomes |= UINT64_C(1) << n
 
 static unsigned model_time_jumps(void) { return E.time_jumps; }
 
+static unsigned model_time_passes(void) { return E.time_passes; }
+
 /* One execution ---------------------------------------------------------------------------------*/
 
 static void model_end_checks(void) {
@@ -1238,7 +1378,7 @@ static void model_run(int mode) {
     E.epoch++;
     E.now = 1000000;
     E.steps = E.point = E.run_length = 0;
-    E.time_jumps = E.faults_done = 0;
+    E.time_jumps = E.time_passes = E.faults_done = 0;
     E.preemptions = E.old_reads = 0;
     E.spurious = E.options.spurious;
     E.faults = E.options.faults;

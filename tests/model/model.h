@@ -98,6 +98,10 @@ __attribute__((unused)) static void model_outcome(unsigned number);
  * was saved by a time-out. */
 __attribute__((unused)) static unsigned model_time_jumps(void);
 
+/* How often time has passed although somebody could run, by choice: 0 means that whoever was late
+ * was so by itself. */
+__attribute__((unused)) static unsigned model_time_passes(void);
+
 /* How often something has been refused in this execution so far (option faults). */
 __attribute__((unused)) static unsigned model_faults(void);
 

@@ -5,6 +5,8 @@
 
 #include "engine.h"
 
+#include <poll.h>
+
 /* Atomics and cells. Each use is a site of its own; the number keeps nested ones apart. */
 #define SCHI_ATOMIC(T) struct { T atomic_value __attribute__((aligned(sizeof(T)))); }
 #define SCHI_CELL(T) struct { T cell_value; }
@@ -200,7 +202,57 @@ typedef model_alarm schi_alarm;
 static int schi_alarm_init(schi_alarm *a) { return model_alarm_init(a); }
 static void schi_alarm_drop(schi_alarm *a) { model_alarm_drop(a); }
 #define schi_alarm_set(a, ns) MODEL_CALL_(MODEL_ALARM_SET, #a, __COUNTER__, model_alarm_set, a, ns)
-#define schi_alarm_wait(a) MODEL_CALL_(MODEL_ALARM_WAIT, #a, __COUNTER__, model_alarm_wait, a)
+#define schi_alarm_wait(a, deadline)                                                               \
+    MODEL_CALL_(MODEL_ALARM_WAIT, #a, __COUNTER__, model_alarm_wait, a, deadline)
+
+/* Poller ----------------------------------------------------------------------------------------*/
+#define SCHI_READABLE 1u
+#define SCHI_WRITABLE 2u
+#define SCHI_PRIORITY 4u
+#define SCHI_READ_END 8u
+#define SCHI_TOKEN_NONE UINT64_MAX
+#define SCHI_TOKEN_TIMER (UINT64_MAX - 1)
+#define SCHI_POLL_BATCH MODEL_POLLED
+
+typedef struct schi_ready {
+    uint64_t token;
+    uint32_t bits;
+} schi_ready;
+
+typedef model_poller schi_poller;
+
+MODEL_UNUSED static int schi_poller_init(schi_poller *p) { return model_poller_init(p); }
+MODEL_UNUSED static void schi_poller_drop(schi_poller *p) { model_poller_drop(p); }
+
+/* What a descriptor is ready for when it is added: they are the system's. */
+MODEL_UNUSED static uint32_t model_ready_at_first(int fd) {
+    struct pollfd p = {fd, POLLIN | POLLOUT, 0};
+    if (poll(&p, 1, 0) <= 0) return 0;
+    return (p.revents & POLLIN ? SCHI_READABLE : 0u) | (p.revents & POLLOUT ? SCHI_WRITABLE : 0u) |
+           (p.revents & POLLHUP ? SCHI_READABLE | SCHI_READ_END : 0u);
+}
+
+#define schi_poller_add(p, fd, token)                                                              \
+    MODEL_CALL_(MODEL_OTHER, "poller_add", __COUNTER__, model_poller_add, p, fd, token,            \
+                model_ready_at_first(fd))
+#define schi_poller_remove(p, fd)                                                                  \
+    MODEL_CALL_(MODEL_OTHER, "poller_remove", __COUNTER__, model_poller_remove, p, fd)
+
+MODEL_UNUSED static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
+    p->alarm = a;
+    a->poller = p;
+    return 0;
+}
+
+MODEL_UNUSED static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
+                                              schi_ready *out) {
+    uint64_t tokens[MODEL_POLLED];
+    uint32_t bits[MODEL_POLLED];
+    unsigned n = MODEL_CALL_(MODEL_ALARM_WAIT, "poller", __COUNTER__, model_poller_wait, p, mine,
+                             deadline, tokens, bits);
+    for (unsigned i = 0; i < n; i++) out[i].token = tokens[i], out[i].bits = bits[i];
+    return n;
+}
 
 /* Threads ---------------------------------------------------------------------------------------*/
 typedef unsigned schi_os_thread;

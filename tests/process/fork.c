@@ -9,6 +9,8 @@
 #include "process.h"
 
 #include <spawn.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 
 extern char **environ;
 
@@ -16,8 +18,9 @@ extern char **environ;
 
 typedef struct fork_world {
     sch_runtime *rt;
-    sch_task *ended, *waiting, *running, *poll, *job, *joiner;
-    unsigned started, stop, over; /* atomic */
+    sch_task *ended, *waiting, *running, *poll, *job, *joiner, *echo, *sleeper;
+    sch_io near, far; /* a pair of sockets: echo reads and writes the far one */
+    unsigned started, stop, over, slept; /* atomic */
     pid_t parent;
     void (*in_child)(struct fork_world *w);
     int ends_with; /* how the child must end */
@@ -60,10 +63,50 @@ static sch_status fork_poll(sch_task *self, void *state) {
     return SCH_PENDING;
 }
 
+/* What is written to the near end comes back. The driver is on, and a reader waits. */
+static void fork_echo(void *arg) {
+    fork_world *w = (fork_world *)arg;
+    char buffer[64];
+    ssize_t n;
+    process_add(&w->started, 1);
+    while ((n = sch_read(&w->far, buffer, sizeof buffer)) > 0) {
+        CHECK_EQ(getpid(), w->parent);
+        CHECK_EQ(sch_write_all(&w->far, buffer, (size_t)n, NULL), 0);
+    }
+    CHECK_EQ(n, 0);
+}
+
+/* A timer is always armed. */
+static void fork_sleep(void *arg) {
+    fork_world *w = (fork_world *)arg;
+    process_add(&w->started, 1);
+    while (!process_get(&w->stop)) {
+        CHECK_EQ(sch_sleep(2 * SCH_MILLISECOND), 0);
+        CHECK_EQ(getpid(), w->parent);
+        process_add(&w->slept, 1);
+    }
+}
+
+/* Inside the parent's runtime: sockets and timers do what they did before. */
+static void fork_talk(void *arg) {
+    fork_world *w = (fork_world *)arg;
+    const unsigned slept = process_get(&w->slept);
+    char text[] = "ping", buffer[4];
+    CHECK_EQ(sch_write_all(&w->near, text, sizeof buffer, NULL), 0);
+    for (size_t got = 0; got < sizeof buffer;) {
+        ssize_t n = sch_read(&w->near, buffer + got, sizeof buffer - got);
+        CHECK(n > 0);
+        got += (size_t)n;
+    }
+    CHECK(memcmp(buffer, text, sizeof buffer) == 0);
+    while (process_get(&w->slept) < slept + 2) CHECK_EQ(sch_sleep(SCH_MILLISECOND), 0);
+}
+
 /* In SCH_CURRENT_THREAD they start when somebody drives. */
 static void fork_begin(fork_world *w, unsigned workers) {
     sch_config config;
     unsigned n = 0;
+    int pair[2];
     memset(w, 0, sizeof *w);
     memset(&config, 0, sizeof config);
     config.workers = workers;
@@ -72,15 +115,20 @@ static void fork_begin(fork_world *w, unsigned workers) {
     w->parent = getpid();
     w->rt = sch_runtime_new(&config);
     CHECK(w->rt != NULL);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    CHECK_EQ(sch_io_open(&w->near, w->rt, pair[0]), 0);
+    CHECK_EQ(sch_io_open(&w->far, w->rt, pair[1]), 0);
     w->ended = sch_spawn(w->rt, fork_count, &n);
     CHECK(w->ended != NULL);
     w->waiting = sch_spawn(w->rt, fork_wait, w);
     w->joiner = sch_spawn(w->rt, fork_join, w);
     w->poll = sch_spawn_poll(w->rt, fork_poll, &w, sizeof w);
     w->job = sch_spawn_blocking(w->rt, fork_wait, w);
+    w->echo = sch_spawn(w->rt, fork_echo, w);
+    w->sleeper = sch_spawn(w->rt, fork_sleep, w);
     if (workers > 1) w->running = sch_spawn(w->rt, fork_run, w);
     if (workers > 0) {
-        process_await(&w->started, workers > 1 ? 5 : 4);
+        process_await(&w->started, workers > 1 ? 7 : 6);
     } else {
         CHECK_EQ(sch_join(sch_spawn(w->rt, fork_count, &n)), 0);
     }
@@ -97,8 +145,12 @@ static void fork_settle(fork_world *w) {
         if (i % 20 == 0) CHECK_EQ(sch_join(sch_spawn_blocking(w->rt, fork_count, &n)), 0);
     }
     CHECK_EQ(n, 210);
+    CHECK_EQ(sch_block_on(w->rt, fork_talk, w), 0);
+    CHECK_EQ(sch_io_close(&w->near), 0);
     process_set(&w->stop, 1);
     for (int i = 0; i < 6; i++) sch_wake(task[i]);
+    CHECK_EQ(sch_join(w->echo), 0);
+    CHECK_EQ(sch_join(w->sleeper), 0);
     for (int i = 0; i < 6; i++)
         if (task[i] && i != 1) CHECK_EQ(sch_join(task[i]), 0);
     CHECK(sch_is_done(w->waiting)); /* the joiner has come back */
@@ -180,9 +232,54 @@ static void fork_check_task(sch_task *task) {
     CHECK_EQ(schi_load_seq(&task->state), before);
 }
 
+static void fork_refused_op(sch_op *op) {
+    CHECK_EQ(sch_await(op), -EOWNERDEAD);
+    CHECK_EQ(sch_timeout(op, SCH_MILLISECOND), -EOWNERDEAD);
+}
+
+/* Every call on one of the parent's descriptors: refused, and nothing is taken from the parent; the
+ * epoll instance is the same here, so that a call that changed it would change the parent's. */
+static void fork_check_io(sch_runtime *rt, sch_io *io) {
+    const sch_io before = *io;
+    char buffer[8] = "stolen";
+    struct iovec part;
+    sch_io other;
+    sch_io_op op;
+    int status;
+    part.iov_base = buffer, part.iov_len = sizeof buffer;
+    CHECK_EQ(sch_io_fd(io), -EOWNERDEAD);
+    CHECK_EQ(sch_io_shutdown(io, SHUT_RDWR), -EOWNERDEAD);
+    CHECK_EQ(sch_read(io, buffer, sizeof buffer), -EOWNERDEAD);
+    CHECK_EQ(sch_write(io, buffer, sizeof buffer), -EOWNERDEAD);
+    CHECK_EQ(sch_readv(io, &part, 1), -EOWNERDEAD);
+    CHECK_EQ(sch_writev(io, &part, 1), -EOWNERDEAD);
+    CHECK_EQ(sch_write_all(io, buffer, sizeof buffer, NULL), -EOWNERDEAD);
+    CHECK_EQ(sch_recvfrom(io, buffer, sizeof buffer, 0, NULL, NULL), -EOWNERDEAD);
+    CHECK_EQ(sch_sendto(io, buffer, sizeof buffer, 0, NULL, 0), -EOWNERDEAD);
+    CHECK_EQ(sch_accept(io, &other), -EOWNERDEAD);
+    CHECK_EQ(sch_readable(io), -EOWNERDEAD);
+    CHECK_EQ(sch_writable(io), -EOWNERDEAD);
+    CHECK_EQ(sch_signal_wait(io), -EOWNERDEAD);
+    CHECK_EQ(sch_child_wait(io, &status), -EOWNERDEAD);
+    op = sch_read_op(io, buffer, sizeof buffer);
+    fork_refused_op(&op.op);
+    op = sch_ready_op(io, SCH_IO_READABLE);
+    fork_refused_op(&op.op);
+    CHECK_EQ(sch_io_close(io), -EOWNERDEAD);
+    CHECK_EQ(sch_io_close(io), -EOWNERDEAD); /* none of the calls has changed it */
+    CHECK(memcmp(&before, io, sizeof before) == 0);
+    CHECK_EQ(sch_io_open(&other, rt, 0), -EOWNERDEAD);
+    CHECK_EQ(sch_poll_fd(rt), -EOWNERDEAD);
+    CHECK_EQ(sch_run_some(rt, 0), -EOWNERDEAD);
+    CHECK(sch_next_deadline(rt) == SCH_FOREVER);
+}
+
 /* The caller is a plain thread, wherever the parent forked. */
 static void fork_check_thread(void) {
+    uint64_t before = sch_now();
     unsigned n = 0;
+    CHECK_EQ(sch_sleep(SCH_MILLISECOND), 0);
+    CHECK(sch_now() >= before + SCH_MILLISECOND);
     CHECK(sch_self() == NULL);
     CHECK_EQ(sch_worker_index(), UINT_MAX);
     CHECK(!sch_cancelled());
@@ -205,6 +302,35 @@ static void fork_family(void *n) {
     for (int i = 0; i < 20; i++) CHECK_EQ(sch_join(task[i]), 0);
 }
 
+typedef struct fork_pipe {
+    sch_io read_end, write_end;
+} fork_pipe;
+
+static void fork_write_late(void *arg) {
+    CHECK_EQ(sch_sleep(SCH_MILLISECOND), 0);
+    CHECK_EQ(sch_write(&((fork_pipe *)arg)->write_end, "late", 4), 4);
+}
+
+/* A driver of the process's own: timers, a wait for bytes, a time limit. */
+static void fork_waits(void *arg) {
+    fork_pipe *p = (fork_pipe *)arg;
+    char buffer[4];
+    int ends[2];
+    sch_io_op op;
+    sch_task *task;
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(sch_io_open(&p->read_end, NULL, ends[0]), 0);
+    CHECK_EQ(sch_io_open(&p->write_end, NULL, ends[1]), 0);
+    op = sch_read_op(&p->read_end, buffer, sizeof buffer);
+    CHECK_EQ(sch_timeout(&op.op, SCH_MILLISECOND), -ETIMEDOUT);
+    task = sch_spawn(NULL, fork_write_late, p);
+    CHECK_EQ(sch_await(&op.op), 4);
+    CHECK(memcmp(buffer, "late", 4) == 0);
+    CHECK_EQ(sch_join(task), 0);
+    CHECK_EQ(sch_io_close(&p->read_end), 0);
+    CHECK_EQ(sch_read(&p->read_end, buffer, 1), -EBADF);
+}
+
 /* A runtime of the process's own, with everything. */
 static sch_runtime *fork_own_runtime(unsigned workers) {
     sch_config config;
@@ -217,8 +343,11 @@ static sch_runtime *fork_own_runtime(unsigned workers) {
 static void fork_check_own(unsigned workers) {
     sch_runtime *rt = fork_own_runtime(workers);
     unsigned n = 0;
+    fork_pipe p;
     sch_task *task;
     CHECK(rt != NULL);
+    memset(&p, 0, sizeof p);
+    CHECK_EQ(sch_join(sch_spawn(rt, fork_waits, &p)), 0);
     CHECK_EQ(sch_num_workers(rt), workers ? workers : 1);
     CHECK_EQ(sch_join(sch_spawn(rt, fork_family, &n)), 0);
     CHECK_EQ(sch_join(sch_spawn_blocking(rt, fork_count, &n)), 0);
@@ -235,6 +364,8 @@ static void fork_check_world(fork_world *w) {
     fork_check_thread();
     fork_check_runtime(w->rt);
     for (int i = 0; i < 6; i++) fork_check_task(task[i]);
+    fork_check_io(w->rt, &w->near);
+    fork_check_io(w->rt, &w->far);
 }
 
 /* All of it, with and without a runtime of the child's own around. */

@@ -1,4 +1,5 @@
-/* cycles.c - runtimes made and freed again and again, a tenth of them with tasks in flight.
+/* cycles.c - runtimes made and freed again and again, a tenth of them with tasks in flight, armed
+ * timers and open descriptors.
  * Environment: CYCLES=n (default 2000). Nothing may be left of any of them: descriptors, threads
  * and mappings are counted every so often, and must be as many as before; every drop function has
  * been called once. */
@@ -66,6 +67,24 @@ static void cycles_block(void *arg) {
     cycles_expect((cycles_count *)arg, sch_suspend() == -ECANCELED);
 }
 
+/* With an armed timer, and with a descriptor that stays open. */
+static void cycles_doze(void *arg) {
+    cycles_expect((cycles_count *)arg, sch_sleep(3600 * SCH_SECOND) == -ECANCELED);
+}
+
+static void cycles_read(void *arg) {
+    sch_io io[2];
+    char byte;
+    int ends[2], result;
+    if (pipe(ends) != 0) return;
+    for (int i = 0; i < 2; i++) {
+        cycles_expect((cycles_count *)arg, sch_io_open(&io[i], NULL, ends[i]) == 0);
+    }
+    result = (int)sch_read(&io[0], &byte, 1);
+    cycles_expect((cycles_count *)arg, result == -ECANCELED);
+    if (ends[0] % 4 == 0) cycles_expect((cycles_count *)arg, sch_io_close(&io[0]) == 0);
+}
+
 static void cycles_family(void *arg) {
     cycles_count *c = (cycles_count *)arg;
     for (int i = 0; i < 3; i++) {
@@ -86,7 +105,8 @@ static sch_status cycles_poll(sch_task *self, void *state) {
 }
 
 static void cycles_populate(cycles_job *job, sch_runtime *rt, cycles_count *c) {
-    const sch_fn fns[] = {cycles_yield, cycles_sleep, cycles_block, cycles_family, cycles_nothing};
+    const sch_fn fns[] = {cycles_yield, cycles_sleep, cycles_block, cycles_family, cycles_nothing,
+                          cycles_doze, cycles_read};
     for (unsigned i = 1 + cycles_below(&job->rng, 20); i > 0; i--) {
         unsigned kind = cycles_below(&job->rng, 8);
         bool ok;
@@ -100,7 +120,7 @@ static void cycles_populate(cycles_job *job, sch_runtime *rt, cycles_count *c) {
             sch_detach(task);
         } else {
             const sch_spawn_desc *desc = kind == 2 ? &cycles_own_stack : &cycles_desc;
-            ok = sch_go_with(rt, desc, fns[cycles_below(&job->rng, 5)], c) == 0;
+            ok = sch_go_with(rt, desc, fns[cycles_below(&job->rng, 7)], c) == 0;
         }
         cycles_taken(c, ok);
         job->in_flight += ok;

@@ -87,7 +87,7 @@ program() {
     *) note "$name" failed "exit status $status; $log" ;;
     esac
     if [ $status -eq 0 ]; then
-        grep -E -e '^(SEED=|tasks |steals |blocking calls |resident|mappings|stopped |skip )' \
+        grep -E -e '^(SEED=|tasks |steals |blocking calls |sleeps |streams |resident|mappings|stopped |skip )' \
             -e '[0-9] (waits|samples|cycles)' -e 'at most' "$log" | sed 's/^/  /'
     elif [ $status -ne 77 ]; then
         tail -n 60 "$log" | sed 's/^/  /'

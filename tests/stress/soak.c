@@ -16,10 +16,13 @@
  * What is checked. For each task: it ran at most once, on one thread at a time, its drop ran once,
  * what its joiner was told agrees with what it went through, its stack and state kept their
  * contents. For each runtime: spawned = completed + cancelled exactly, by the runtime's own
- * counters too; hooks balance; counters never go back; all memory of its allocator is back. For
- * each round: descriptors and threads are as many as before. For the whole run: resident memory and
- * mappings do not grow after the warm-up. Nothing lost: whoever waits has somebody who will wake
- * it, so a lost wake is a hang, and a hang prints the runtimes and aborts. */
+ * counters too; hooks balance; counters never go back; all memory of its allocator is back. Sleeps
+ * are never short, also those that a shield with a time cuts off; the bytes that arrive are those
+ * that were sent, in order, whatever was cut off, and all of them where nobody was cancelled; as
+ * many descriptors are open as were not closed. For each round: descriptors and threads are as many
+ * as before. For the whole run: resident memory and mappings do not grow after the warm-up. Nothing
+ * lost: whoever waits has somebody who will wake it, so a lost wake is a hang, and a hang prints
+ * the runtimes and aborts. */
 #define _GNU_SOURCE
 #define SCHED_IMPLEMENTATION
 #include "../../sched.h"
@@ -30,6 +33,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/socket.h>
 
 #define SOAK_SITES 3      /* directors at most, each with one runtime at a time */
 #define SOAK_TICKETS 16384u
@@ -119,6 +123,7 @@ typedef struct soak_ticket {
     unsigned runs;     /* atomic: first polls */
     unsigned drops;    /* atomic */
     unsigned on_cpu;   /* atomic: it is being run, by one thread */
+    unsigned doing;    /* atomic: what of soak_act, for the watchdog */
     unsigned result;   /* its joiner: 1 completed, 2 cancelled */
 } soak_ticket;
 
@@ -127,7 +132,7 @@ struct soak_site {
     unsigned pins;           /* atomic: SOAK_OPEN + how many use rt from outside */
     unsigned generation;     /* written while closed and not pinned */
     bool driven;             /* SCH_CURRENT_THREAD */
-    bool hooked, counted;
+    bool hooked, counted, paused;
     unsigned ending;         /* atomic: pokers may shut it down too */
     uint64_t seed;
     unsigned calm;           /* how seldom its tasks lose time */
@@ -135,6 +140,7 @@ struct soak_site {
     unsigned used;           /* atomic; may pass the limit */
     uint64_t spawned;        /* atomic: tasks that the runtime took, with a ticket */
     uint64_t refused_jobs;   /* atomic: of EAGAIN; they count as spawned and cancelled there */
+    uint64_t io_opened, io_closed; /* atomic */
     uint64_t plain_spawned, plain_done; /* atomic: tasks without a ticket, of sch_go */
     uint64_t hook_thread[4], hook_task[4]; /* atomic: calls */
     uint64_t bytes, blocks;  /* atomic: of the counting allocator, across runtimes */
@@ -156,6 +162,7 @@ static struct {
     uint64_t jobs, polls, blocks, cross, runtimes, driven, time_outs, stragglers;
     uint64_t steals, lifo_steals, handoffs, lends, lends_taken, overflows, parks, rescues;
     uint64_t forced_yields, injected, capped;
+    uint64_t sleeps, cut_sleeps, limits, ticks, streams, bytes, events, slices, paused;
 } soak_total;
 
 static void soak_progress(void) { (void)add(soak_total.progress, UINT64_C(1)); }
@@ -174,19 +181,19 @@ static bool soak_pin(soak_site *s, unsigned generation) {
 
 static void soak_unpin(soak_site *s) { __atomic_fetch_sub(&s->pins, 1u, __ATOMIC_ACQ_REL); }
 
-/* Lose time, seldom much: one time in about nine times `calm`. */
+/* Lose time of the real clock, seldom much: one time in about nine times `calm`. */
 static void soak_stall(uint64_t *rng, unsigned calm) {
     unsigned kind = below(rng, 256 * calm);
     if (kind < 8) {
         sched_yield();
     } else if (kind < 24) {
-        uint64_t end = sch_now() + 1000 + below(rng, 50000);
-        while (sch_now() < end) continue;
+        uint64_t end = schi_now_ns() + 1000 + below(rng, 50000);
+        while (schi_now_ns() < end) continue;
     } else if (kind < 28) {
         usleep(50 + below(rng, 400));
     } else if (kind == 28) {
-        uint64_t end = sch_now() + SCH_MILLISECOND * (1 + below(rng, 4));
-        while (sch_now() < end) continue;
+        uint64_t end = schi_now_ns() + SCH_MILLISECOND * (1 + below(rng, 4));
+        while (schi_now_ns() < end) continue;
     }
 }
 
@@ -748,9 +755,10 @@ static void soak_rush(soak_ticket *me) {
     soak_land(me);
 }
 
-/* Block the thread until a child has ended: its core must run the child meanwhile. */
+/* Block the thread until a child has ended: its core must run the child meanwhile. Not where time
+ * stands still meanwhile. */
 static void soak_sit(soak_ticket *me) {
-    soak_ticket *t = me->site->driven ? NULL : soak_child(me, true, me->site);
+    soak_ticket *t = me->site->driven || me->site->paused ? NULL : soak_child(me, true, me->site);
     soak_call *call;
     if (!t) return;
     if (t->kind == SOAK_NAKED) t->kind = SOAK_NAMED; /* the drop function is needed */
@@ -778,13 +786,286 @@ static void soak_block(soak_ticket *me) {
     (void)add(soak_total.blocks, UINT64_C(1));
 }
 
+/* Time ------------------------------------------------------------------------------------------*/
+
+/* What a wait has said: told, if it was cut off by a cancel. */
+static bool soak_told(soak_ticket *me, int64_t result) {
+    if (result == -ECANCELED) me->told = true;
+    return result == -ECANCELED;
+}
+
+static void soak_sleep(soak_ticket *me) {
+    uint64_t start = sch_now(), ns = below(&me->rng, 3) ? below(&me->rng, 100000)
+                                                        : below(&me->rng, 5000000);
+    int result;
+    soak_leave(me);
+    result = sch_sleep(ns);
+    soak_land(me);
+    (void)add(soak_total.sleeps, UINT64_C(1));
+    if (soak_told(me, result)) return;
+    EXPECT_EQ(result, 0);
+    EXPECT(sch_now() >= start + ns);
+}
+
+/* Under a shield with a time a wait is cut off then, and no earlier; one without a cancel never. */
+static void soak_shielded_sleep(soak_ticket *me) {
+    uint64_t now = sch_now(), shield = now + below(&me->rng, 2000000),
+             end = now + below(&me->rng, 3000000);
+    int result;
+    EXPECT_EQ(sch_shield_begin(shield), 0);
+    if (one_in(&me->rng, 4)) { /* the latest counts */
+        EXPECT_EQ(sch_shield_begin(shield / 2), 0);
+        sch_shield_end();
+    }
+    soak_leave(me);
+    result = sch_sleep_until(end);
+    soak_land(me);
+    now = sch_now();
+    sch_shield_end();
+    if (soak_told(me, result)) {
+        (void)add(soak_total.cut_sleeps, UINT64_C(1));
+        EXPECT(now >= shield);
+    } else {
+        EXPECT_EQ(result, 0);
+        EXPECT(now >= end);
+    }
+}
+
+static void soak_ticks(soak_ticket *me) {
+    sch_interval tick;
+    uint64_t first = sch_now();
+    int result = 0;
+    tick.period = 1 + below(&me->rng, 500000), tick.next = 0;
+    tick.missed = (sch_missed)below(&me->rng, 3);
+    for (unsigned i = 0; i < 4 && result == 0; i++) {
+        soak_leave(me);
+        result = sch_interval_wait(&tick);
+        soak_land(me);
+        if (soak_told(me, result)) break;
+        EXPECT_EQ(result, 0);
+        EXPECT(sch_now() >= first + i * tick.period);
+        (void)add(soak_total.ticks, UINT64_C(1));
+    }
+}
+
+/* The first of several timers, and a limit for all. */
+static void soak_race(soak_ticket *me) {
+    sch_timer timers[4];
+    sch_op *ops[4];
+    uint64_t now = sch_now(), limit = now + below(&me->rng, 2000000);
+    unsigned n = 1 + below(&me->rng, 4);
+    int result;
+    for (unsigned i = 0; i < n; i++) {
+        timers[i] = sch_timer_at(now + below(&me->rng, 2000000));
+        ops[i] = &timers[i].op;
+    }
+    soak_leave(me);
+    result = sch_await_any(ops, n, limit);
+    soak_land(me);
+    now = sch_now();
+    (void)add(soak_total.limits, UINT64_C(1));
+    for (unsigned i = 0; i < n; i++) {
+        if (sch_op_is_done(ops[i])) EXPECT(now >= timers[i].until);
+    }
+    if (soak_told(me, result)) return;
+    if (result == -ETIMEDOUT) {
+        EXPECT(now >= limit);
+        for (unsigned i = 0; i < n; i++) EXPECT(!sch_op_is_done(ops[i]));
+    } else if (EXPECT(result >= 0 && (unsigned)result < n)) {
+        EXPECT(sch_op_is_done(ops[result]));
+        for (int i = 0; i < result; i++) EXPECT(!sch_op_is_done(ops[i]));
+    }
+}
+
+/* Descriptors -----------------------------------------------------------------------------------*/
+
+#define SOAK_STREAMS 60u /* at once: the process has a limit, and others need some */
+static unsigned soak_streams; /* atomic */
+
+typedef struct soak_stream {
+    sch_io near, far;
+    soak_site *site;
+    uint64_t rng;
+    uint64_t sent, received, echoed, returned; /* bytes */
+    bool ran, ended, pipe; /* ended: the child has seen the end of its input */
+} soak_stream;
+
+static unsigned char soak_byte(uint64_t at) { return (unsigned char)(at * 11 + at / 255); }
+
+/* One read, in one of several ways; the bytes must go on where those before ended. limited: not
+ * longer than a moment. */
+static int64_t soak_read(uint64_t *rng, sch_io *io, bool limited, uint64_t *total) {
+    unsigned char bytes[600];
+    size_t size = 1 + below(rng, sizeof bytes);
+    sch_io_op op = sch_read_op(io, bytes, size);
+    sch_timer timer = sch_timer_after(below(rng, 300000));
+    sch_op *both[2] = {&op.op, &timer.op};
+    int64_t n;
+    switch (below(rng, limited ? 2 : 4)) {
+    case 0: n = sch_timeout(&op.op, below(rng, 300000)); break;
+    case 1:
+        n = sch_await_any(both, 2, SCH_FOREVER);
+        if (n >= 0) n = sch_op_is_done(&op.op) ? op.op.result : -ETIMEDOUT;
+        break;
+    case 2:
+        n = sch_readable(io);
+        if (n == 0) n = sch_read(io, bytes, size);
+        break;
+    default: n = sch_read(io, bytes, size); break;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (bytes[i] == soak_byte(*total + (uint64_t)i)) continue;
+        EXPECT_EQ(bytes[i], soak_byte(*total + (uint64_t)i));
+        break;
+    }
+    if (n > 0) *total += (uint64_t)n;
+    return n;
+}
+
+/* Write some, at most so long. */
+static int64_t soak_write(uint64_t *rng, sch_io *io, size_t size, uint64_t *total) {
+    unsigned char bytes[3000];
+    size_t written = 0;
+    int64_t n;
+    if (size > sizeof bytes) size = sizeof bytes;
+    for (size_t i = 0; i < size; i++) bytes[i] = soak_byte(*total + i);
+    if (one_in(rng, 3)) {
+        n = sch_write(io, bytes, size);
+        if (n > 0) written = (size_t)n;
+    } else {
+        n = sch_write_all_until(io, bytes, size,
+                                one_in(rng, 2) ? SCH_FOREVER : sch_now() + below(rng, 500000),
+                                &written);
+        EXPECT(n < 0 || written == size);
+    }
+    *total += written;
+    return n;
+}
+
+/* Reads to the end, and sends all back unless it is a pipe. */
+static void soak_echo(void *arg) {
+    soak_stream *st = (soak_stream *)arg;
+    int64_t n = 1;
+    st->ran = true;
+    while (n > 0 || n == -ETIMEDOUT) {
+        n = soak_read(&st->rng, &st->far, false, &st->received);
+        while (!st->pipe && n != -ECANCELED && st->echoed < st->received) {
+            int64_t w = soak_write(&st->rng, &st->far, (size_t)(st->received - st->echoed),
+                                   &st->echoed);
+            if (w < 0 && w != -ETIMEDOUT) n = w;
+            if (w < 0 && w != -ETIMEDOUT) break;
+        }
+        soak_progress();
+    }
+    EXPECT(n == 0 || n == -ECANCELED || n == -EPIPE || n == -ECONNRESET || n == -EBADF);
+    st->ended = n == 0;
+}
+
+static bool soak_open_stream(soak_stream *st) {
+    int fds[2];
+    st->pipe = one_in(&st->rng, 3);
+    if ((st->pipe ? pipe(fds) : socketpair(AF_UNIX, SOCK_STREAM, 0, fds)) != 0) {
+        soak_fail(__LINE__, "no descriptors: %d", errno);
+        return false;
+    }
+    if (!EXPECT_EQ(sch_io_open(&st->far, NULL, fds[0]), 0)) return false;
+    if (!EXPECT_EQ(sch_io_open(&st->near, NULL, fds[1]), 0)) return false;
+    (void)add(st->site->io_opened, UINT64_C(2));
+    return true;
+}
+
+static void soak_close(soak_site *s, sch_io *io) {
+    EXPECT_EQ(sch_io_close(io), 0);
+    EXPECT_EQ(sch_io_close(io), -EBADF);
+    (void)add(s->io_closed, UINT64_C(1));
+}
+
+/* Talk to the echo while it lives. Returns false if we were cancelled. */
+static bool soak_converse(soak_ticket *me, soak_stream *st) {
+    for (unsigned i = below(&me->rng, 12); i > 0; i--) {
+        int64_t n = 0;
+        soak_leave(me);
+        if (one_in(&me->rng, 2) || st->pipe) {
+            n = soak_write(&me->rng, &st->near, below(&me->rng, 3000), &st->sent);
+        } else if (st->returned < st->sent) {
+            n = soak_read(&me->rng, &st->near, true, &st->returned);
+        }
+        soak_land(me);
+        if (soak_told(me, n)) return false;
+        EXPECT(n >= 0 || n == -ETIMEDOUT || n == -EPIPE || n == -ECONNRESET);
+        if (n < 0 && n != -ETIMEDOUT) break; /* the echo was cancelled */
+    }
+    return true;
+}
+
+/* Bytes to a task and back; in the end one of both closes, or neither. A member of the family that
+ * is cancelled ends with its end closed. */
+static void soak_talk(soak_ticket *me) {
+    static const sch_spawn_desc desc = {"echo", SCH_HERE, 0, NULL};
+    soak_stream *st;
+    sch_task *child = NULL;
+    bool whole;
+    int result = 0;
+    if (add(soak_streams, 1u) > SOAK_STREAMS || !(st = (soak_stream *)calloc(1, sizeof *st))) {
+        (void)add(soak_streams, -1u);
+        return;
+    }
+    st->site = me->site, st->rng = soak_random(&me->rng);
+    if (soak_open_stream(st)) child = sch_spawn_with(NULL, &desc, soak_echo, st);
+    if (child) (void)add(me->site->plain_spawned, UINT64_C(1));
+    whole = child && soak_converse(me, st);
+    if (child) {
+        if (one_in(&me->rng, 8)) {
+            result = sch_cancel(child);
+            EXPECT(result == 0 || result == -ESRCH);
+        }
+        if (!st->pipe && one_in(&me->rng, 2)) { /* to the end of what comes back */
+            int64_t n = whole ? 1 : 0;
+            EXPECT_EQ(sch_io_shutdown(&st->near, SHUT_WR), 0);
+            while (n > 0 || n == -ETIMEDOUT) {
+                soak_leave(me);
+                n = soak_read(&me->rng, &st->near, true, &st->returned);
+                soak_land(me);
+                /* a child that is told leaves its end open, so it is looked at */
+                if (n == -ETIMEDOUT && sch_is_done(child)) n = 0;
+                if (soak_told(me, n)) whole = false;
+                if (n == -ETIMEDOUT || n > 0) continue;
+            }
+        }
+        if (one_in(&me->rng, 6)) soak_close(me->site, &st->far); /* under its hands */
+        soak_close(me->site, &st->near);
+        EXPECT_EQ(sch_shield_begin(SCH_FOREVER), 0);
+        soak_leave(me);
+        result = sch_join(child);
+        soak_land(me);
+        sch_shield_end();
+        EXPECT(result == 0 || result == -ECANCELED);
+        if (result == 0) (void)add(me->site->plain_done, UINT64_C(1));
+        if (result == 0) EXPECT(st->ran);
+        if (sch_io_fd(&st->far) >= 0) soak_close(me->site, &st->far);
+        EXPECT(st->received <= st->sent && st->echoed <= st->received);
+        EXPECT(st->returned <= st->echoed);
+        if (st->ended) EXPECT_EQ(st->received, st->sent);
+        (void)add(soak_total.streams, UINT64_C(1));
+        (void)add(soak_total.bytes, st->received);
+    } else if (sch_io_fd(&st->far) >= 0) {
+        soak_close(me->site, &st->far);
+        if (one_in(&me->rng, 2)) { /* else it stays open until the runtime is freed */
+            soak_close(me->site, &st->near);
+        }
+    }
+    free(st);
+    (void)add(soak_streams, -1u);
+}
+
 /* The life of a task. inside: in a blocking job or blocking call. */
 static void soak_act(soak_ticket *t, unsigned steps, bool inside) {
     uint64_t *rng = &t->rng;
     for (unsigned i = 0; i < steps; i++) {
         soak_progress();
         soak_stall(rng, t->site->calm);
-        switch (below(rng, 24)) {
+        set(t->doing, below(rng, 31));
+        switch (get(t->doing)) {
         case 0: case 1: case 2:
             soak_leave(t);
             EXPECT_EQ(sch_yield_now(), 0);
@@ -819,6 +1100,11 @@ static void soak_act(soak_ticket *t, unsigned steps, bool inside) {
         case 19: soak_flood(t->site, NULL, 1 + below(rng, one_in(rng, 8) ? 20000 : 50)); break;
         case 20: soak_fight(t); break;
         case 21: soak_rush(t); break;
+        case 23: soak_sleep(t); break;
+        case 24: soak_shielded_sleep(t); break;
+        case 25: soak_ticks(t); break;
+        case 26: case 27: soak_race(t); break;
+        case 28: case 29: soak_talk(t); break;
         case 22: {
             sch_metrics_snapshot m;
             EXPECT_EQ(sch_metrics(get(t->site->rt), &m), 0);
@@ -951,6 +1237,8 @@ static sch_config soak_config(soak_site *s, uint64_t *rng) {
     c.no_lifo = one_in(rng, 4);
     c.no_standby = one_in(rng, 4);
     c.pin_workers = one_in(rng, 8);
+    c.paused_clock = s->paused = one_in(rng, 6);
+    if (c.paused_clock) (void)add(soak_total.paused, UINT64_C(1));
     c.seed = soak_random(rng);
     c.thread_name = "soak";
     c.standby_period_ns = SCH_MICROSECOND * (100 + below(rng, 5000));
@@ -1013,6 +1301,9 @@ static void soak_audit_metrics(soak_site *s, sch_runtime *rt, uint64_t cancelled
     EXPECT_EQ(m.num_blocking_threads, 0);
     EXPECT_EQ(m.num_idle_workers, m.num_workers);
     EXPECT_EQ(m.num_searching, 0);
+    EXPECT_EQ(m.timer_count, 0);
+    EXPECT_EQ(m.io_opened_count, get(s->io_opened));
+    EXPECT_EQ(m.io_closed_count, get(s->io_closed));
     EXPECT_EQ(m.total.local_queue_depth, 0);
     EXPECT(m.total.lifo_poll_count <= m.total.poll_count);
     EXPECT(m.total.steal_operations <= m.total.steal_count);
@@ -1030,6 +1321,7 @@ static void soak_audit_metrics(soak_site *s, sch_runtime *rt, uint64_t cancelled
     (void)add(soak_total.forced_yields, m.total.forced_yield_count);
     (void)add(soak_total.injected, m.total.injector_count);
     (void)add(soak_total.capped, m.total.lifo_capped_count);
+    (void)add(soak_total.events, m.io_event_count);
 }
 
 /* Each ticket by itself. Returns how many tasks were cancelled. */
@@ -1097,7 +1389,11 @@ static void soak_visitor(void *arg) {
     soak_visit *v = (soak_visit *)arg;
     for (unsigned i = below(&v->rng, 6); i > 0; i--) {
         soak_progress();
-        if (one_in(&v->rng, 3)) {
+        if (!v->site->paused && one_in(&v->rng, 4)) { /* after a shutdown nobody moves that time */
+            uint64_t end = sch_now() + below(&v->rng, 1000000);
+            EXPECT_EQ(sch_sleep_until(end), 0);
+            EXPECT(sch_now() >= end);
+        } else if (one_in(&v->rng, 3)) {
             soak_root(v->site, &v->rng);
         } else {
             EXPECT_EQ(sch_yield_now(), 0);
@@ -1109,6 +1405,18 @@ static void soak_visit_site(soak_site *s, uint64_t *rng) {
     soak_visit v = {s, soak_random(rng)};
     int result = sch_block_on(get(s->rt), soak_visitor, &v);
     EXPECT(result == 0 || result == -ESHUTDOWN || result == -EAGAIN);
+}
+
+/* As a foreign loop does, but that it does not wait. */
+static void soak_slice(soak_site *s, uint64_t *rng) {
+    sch_runtime *rt = get(s->rt);
+    int result;
+    if (one_in(rng, 4)) EXPECT(sch_poll_fd(rt) >= 0);
+    result = sch_run_some(rt, below(rng, 200000));
+    EXPECT(result == 0 || result == 1 || result == -EBUSY || result == -EAGAIN ||
+           result == -ESHUTDOWN);
+    (void)sch_next_deadline(rt);
+    (void)add(soak_total.slices, UINT64_C(1));
 }
 
 static void soak_end_from_inside(void *site) {
@@ -1124,7 +1432,14 @@ static void soak_end_from_inside(void *site) {
 
 static void soak_drain(void *site) {
     soak_site *s = (soak_site *)site;
-    while (sch_num_alive_tasks(get(s->rt)) > 0) (void)sch_yield_now();
+    while (sch_num_alive_tasks(get(s->rt)) > 0) {
+        /* while somebody runs, time that was paused stands still */
+        if (s->paused || s->seed % 4 == 1) {
+            EXPECT_EQ(sch_sleep(SCH_MILLISECOND), 0);
+        } else {
+            EXPECT_EQ(sch_yield_now(), 0);
+        }
+    }
 }
 
 /* Begin the end in one of several ways; sch_runtime_shutdown or _free is to follow. */
@@ -1167,6 +1482,7 @@ static void soak_runtime(soak_site *s, uint64_t seed) {
     s->calm = 1u << (below(&rng, 3) * 5);
     s->used = 0, s->ending = 0;
     s->spawned = s->refused_jobs = s->plain_spawned = s->plain_done = 0;
+    s->io_opened = s->io_closed = 0;
     memset(s->hook_thread, 0, sizeof s->hook_thread);
     memset(s->hook_task, 0, sizeof s->hook_task);
     config = soak_config(s, &rng);
@@ -1182,7 +1498,8 @@ static void soak_runtime(soak_site *s, uint64_t seed) {
     end = sch_now() + SCH_MICROSECOND * (below(&rng, 4) ? below(&rng, 60000) : below(&rng, 2000));
     do {
         soak_progress();
-        switch (below(&rng, 6)) {
+        switch (below(&rng, s->driven ? 8 : 6)) {
+        case 6: case 7: soak_slice(s, &rng); break;
         case 0: case 1:
             for (unsigned i = below(&rng, 20); i > 0; i--) soak_root(s, &rng);
             break;
@@ -1319,15 +1636,20 @@ static void soak_dump(void) {
         sch_metrics_snapshot m;
         sch_straggler who[20];
         size_t n;
-        fprintf(stderr, "site %u: runtime %p, pins %x, driven %d, tickets %u, spawned %llu+%llu\n",
-                i, (void *)rt, get(s->pins), s->driven, get(s->used),
+        fprintf(stderr,
+                "site %u: runtime %p, pins %x, driven %d, paused %d, tickets %u, "
+                "spawned %llu+%llu\n",
+                i, (void *)rt, get(s->pins), s->driven, s->paused, get(s->used),
                 (unsigned long long)get(s->spawned), (unsigned long long)get(s->plain_spawned));
         if (!rt || sch_metrics(rt, &m) != 0) continue;
         fprintf(stderr,
                 "  alive %zu, workers %zu (idle %zu, searching %zu), injector %zu, queued %zu\n"
+                "  timers %llu, descriptors %llu\n"
                 "  worker threads %zu, pool %zu (idle %zu, queued %zu), polls %llu, parks %llu\n",
                 m.num_alive_tasks, m.num_workers, m.num_idle_workers, m.num_searching,
-                m.injection_queue_depth, m.total.local_queue_depth, m.num_worker_threads,
+                m.injection_queue_depth, m.total.local_queue_depth,
+                (unsigned long long)m.timer_count,
+                (unsigned long long)(m.io_opened_count - m.io_closed_count), m.num_worker_threads,
                 m.num_blocking_threads, m.num_idle_blocking_threads, m.blocking_queue_depth,
                 (unsigned long long)m.total.poll_count, (unsigned long long)m.total.park_count);
         for (unsigned w = 0; w < m.num_workers; w++) {
@@ -1336,6 +1658,12 @@ static void soak_dump(void) {
             fprintf(stderr, "  worker %u: thread %lld, polls %llu, queued %zu, park_unpark %llu\n",
                     w, (long long)one.thread, (unsigned long long)one.poll_count,
                     one.local_queue_depth, (unsigned long long)one.park_unpark_count);
+        }
+        for (unsigned k = 0; k < get(s->used) && k < s->limit; k++) {
+            const soak_ticket *t = &s->tickets[k];
+            if (get(t->runs) == t->ends) continue;
+            fprintf(stderr, "  ticket %u: kind %d, does %u, running %u\n", k, (int)t->kind,
+                    get(t->doing), get(t->on_cpu));
         }
         n = sch_stragglers(rt, who, 20);
         for (size_t k = 0; k < n && k < 20; k++) {
@@ -1411,6 +1739,10 @@ static void soak_report(uint64_t seconds_ns, size_t rounds) {
            n(steals), n(lifo_steals), n(overflows), n(injected), n(rescues), n(parks));
     printf("blocking calls %llu: handoffs %llu, lends %llu (taken %llu)\n", n(blocks), n(handoffs),
            n(lends), n(lends_taken));
+    printf("sleeps %llu (cut off by a shield's end %llu), races %llu, ticks %llu, paused %llu\n",
+           n(sleeps), n(cut_sleeps), n(limits), n(ticks), n(paused));
+    printf("streams %llu, bytes %llu, events %llu, slices of foreign loops %llu\n", n(streams),
+           n(bytes), n(events), n(slices));
     printf("migrations seen %llu, forced yields %llu, lifo capped %llu, shutdowns timed out %llu\n",
            n(migrations), n(forced_yields), n(capped), n(time_outs));
 #undef n

@@ -4,7 +4,7 @@
 static schi_idle *idle_new(unsigned num_cores) {
     schi_idle *d = (schi_idle *)aligned_alloc(SCH_CACHELINE, sizeof *d);
     if (!d || schi_idle_init(d)) abort();
-    schi_idle_set_cores(d, num_cores);
+    schi_idle_set_cores(d, num_cores, true);
     return d;
 }
 
@@ -135,34 +135,58 @@ TEST(idle_half_search) {
 
 TEST(idle_order) {
     schi_idle *d = idle_new(4);
-    schi_sleeper s[5];
+    schi_sleeper s[6];
     memset(s, 0, sizeof s);
     schi_lock(&d->lock);
     EXPECT(!schi_idle_has_sleeper(d));
     EXPECT(schi_idle_choose(d) == NULL);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         schi_idle_list(d, &s[i]);
-        EXPECT_EQ(s[i].in_place, i == 0); /* the first one has the standby's place */
+        EXPECT_EQ(s[i].seat, i == 0 ? SCHI_WATCH : i == 1 ? SCHI_STANDBY : SCHI_NO_SEAT);
     }
-    EXPECT(schi_idle_unlist(d, &s[2])); /* from the middle */
-    EXPECT(!schi_idle_unlist(d, &s[2]));
-    EXPECT(schi_idle_choose(d) == &s[4]); /* newest first */
-    EXPECT(schi_idle_choose(d) == &s[3]);
-    EXPECT(schi_idle_choose(d) == &s[1]);
+    EXPECT_EQ(schi_load_seq(&d->watched), 1u);
+    EXPECT(schi_idle_unlist(d, &s[3])); /* from the middle */
+    EXPECT(!schi_idle_unlist(d, &s[3]));
+    EXPECT(schi_idle_choose(d) == &s[5]); /* newest first */
+    EXPECT(schi_idle_choose(d) == &s[4]);
+    EXPECT(schi_idle_choose(d) == &s[2]);
     EXPECT(schi_idle_has_sleeper(d));
-    EXPECT(schi_idle_choose(d) == &s[0]); /* the standby last */
+    EXPECT(schi_idle_choose(d) == &s[1]); /* the standby */
+    EXPECT(schi_idle_has_sleeper(d));
+    EXPECT(schi_idle_choose(d) == &s[0]); /* the watch last */
     EXPECT(!schi_idle_has_sleeper(d));
     EXPECT(schi_idle_choose(d) == NULL);
 
-    EXPECT(s[0].in_place); /* chosen, but it has not left the place yet */
+    EXPECT_EQ(s[1].seat, SCHI_STANDBY); /* chosen, but it has not left the seat yet */
+    schi_idle_list(d, &s[2]);
+    EXPECT_EQ(s[2].seat, SCHI_NO_SEAT);
+    EXPECT(!schi_idle_may_move_up(d, &s[2]));
+    EXPECT(schi_idle_vacate(d, &s[0]) == NULL); /* the watch: the standby will see to it */
+    EXPECT_EQ(schi_load_seq(&d->watched), 0u);
+    EXPECT(schi_idle_may_move_up(d, &s[2]));
+    EXPECT(schi_idle_vacate(d, &s[1]) == &s[2]); /* who may move up */
+    EXPECT(schi_idle_vacate(d, &s[1]) == NULL);  /* it has no seat any more */
     schi_idle_list(d, &s[1]);
-    EXPECT(!s[1].in_place);
-    EXPECT(schi_idle_choose(d) == &s[1]);
-    schi_idle_list(d, &s[1]);
-    EXPECT(schi_idle_vacate(d, &s[0]) == &s[1]); /* who may move up */
-    EXPECT(schi_idle_vacate(d, &s[0]) == NULL); /* it has not got it any more */
-    schi_idle_list(d, &s[0]);
-    EXPECT(s[0].in_place);
+    EXPECT_EQ(s[1].seat, SCHI_WATCH);
+    EXPECT(schi_idle_may_move_up(d, &s[2])); /* to be the standby */
+    EXPECT(!schi_idle_may_move_up(d, &s[1]));
+    schi_unlock(&d->lock);
+    idle_free(d);
+}
+
+/* With one core, or where the standby is not wanted, there is only the watch. */
+TEST(idle_order_without_standby) {
+    schi_idle *d = idle_new(1);
+    schi_sleeper s[3];
+    memset(s, 0, sizeof s);
+    schi_lock(&d->lock);
+    for (int i = 0; i < 3; i++) {
+        schi_idle_list(d, &s[i]);
+        EXPECT_EQ(s[i].seat, i == 0 ? SCHI_WATCH : SCHI_NO_SEAT);
+    }
+    EXPECT(schi_idle_unlist(d, &s[0]));
+    EXPECT(schi_idle_vacate(d, &s[0]) == &s[2]);
+    EXPECT(schi_idle_may_move_up(d, &s[1]));
     schi_unlock(&d->lock);
     idle_free(d);
 }
@@ -171,9 +195,9 @@ TEST(idle_order) {
 #define IDLE_SLEEPERS 7
 
 typedef struct idle_model {
-    int listed[IDLE_SLEEPERS], num_listed; /* without the standby */
-    int standby;                           /* whose place it is, -1: nobody's */
-    bool standby_listed;
+    int listed[IDLE_SLEEPERS], num_listed; /* without seats */
+    int seated[SCHI_SEATS];                /* -1: nobody */
+    bool seated_listed[SCHI_SEATS];
 } idle_model;
 
 static int idle_model_find(const idle_model *m, int who) {
@@ -182,20 +206,42 @@ static int idle_model_find(const idle_model *m, int who) {
     return -1;
 }
 
+static int idle_model_seat(const idle_model *m, int who) {
+    for (int i = SCHI_WATCH; i < SCHI_SEATS; i++)
+        if (m->seated[i] == who) return i;
+    return SCHI_NO_SEAT;
+}
+
+static bool idle_model_is_listed(const idle_model *m, int who) {
+    const int seat = idle_model_seat(m, who);
+    return seat == SCHI_NO_SEAT ? idle_model_find(m, who) >= 0 : m->seated_listed[seat];
+}
+
 static bool idle_model_remove(idle_model *m, int who) {
+    const int seat = idle_model_seat(m, who);
     int at = idle_model_find(m, who);
-    if (who == m->standby && m->standby_listed) {
-        m->standby_listed = false;
+    if (!idle_model_is_listed(m, who)) return false;
+    if (seat != SCHI_NO_SEAT) {
+        m->seated_listed[seat] = false;
         return true;
     }
-    if (at < 0) return false;
     for (m->num_listed--; at < m->num_listed; at++) m->listed[at] = m->listed[at + 1];
     return true;
 }
 
 static int idle_model_choose(const idle_model *m) {
     if (m->num_listed > 0) return m->listed[m->num_listed - 1];
-    return m->standby_listed ? m->standby : -1;
+    if (m->seated_listed[SCHI_STANDBY]) return m->seated[SCHI_STANDBY];
+    return m->seated_listed[SCHI_WATCH] ? m->seated[SCHI_WATCH] : -1;
+}
+
+static void idle_model_list(idle_model *m, int who) {
+    for (int i = SCHI_WATCH; i < SCHI_SEATS; i++) {
+        if (m->seated[i] >= 0) continue;
+        m->seated[i] = who, m->seated_listed[i] = true;
+        return;
+    }
+    m->listed[m->num_listed++] = who;
 }
 
 TEST(idle_random_sleepers) {
@@ -204,39 +250,36 @@ TEST(idle_random_sleepers) {
     idle_model m;
     memset(s, 0, sizeof s);
     memset(&m, 0, sizeof m);
-    m.standby = -1;
+    for (int i = 0; i < IDLE_SLEEPERS; i++) s[i].seat = SCHI_NO_SEAT;
+    m.seated[SCHI_WATCH] = m.seated[SCHI_STANDBY] = -1;
     schi_lock(&d->lock);
     for (size_t i = test_scale(100000); i > 0; i--) {
         const uint64_t dice = test_random();
-        const int who = (int)(dice % IDLE_SLEEPERS), newest = idle_model_choose(&m);
-        const bool listed = idle_model_find(&m, who) >= 0 || (who == m.standby && m.standby_listed);
+        const int who = (int)(dice % IDLE_SLEEPERS), chosen = idle_model_choose(&m);
+        const int seat = idle_model_seat(&m, who);
+        const bool listed = idle_model_is_listed(&m, who);
         switch (dice >> 16 & 3) {
-        case 0: /* a thread lies down; the standby has left the place before it does so again */
-            if (listed || who == m.standby) break;
+        case 0: /* a thread lies down; it has left its seat before it does so again */
+            if (listed || seat != SCHI_NO_SEAT) break;
             schi_idle_list(d, &s[who]);
-            if (m.standby < 0) {
-                m.standby = who, m.standby_listed = true;
-            } else {
-                m.listed[m.num_listed++] = who;
-            }
+            idle_model_list(&m, who);
             break;
         case 1: EXPECT_EQ(schi_idle_unlist(d, &s[who]), idle_model_remove(&m, who)); break;
         case 2:
-            EXPECT(schi_idle_choose(d) == (newest < 0 ? NULL : &s[newest]));
-            if (newest >= 0) (void)idle_model_remove(&m, newest);
+            EXPECT(schi_idle_choose(d) == (chosen < 0 ? NULL : &s[chosen]));
+            if (chosen >= 0) (void)idle_model_remove(&m, chosen);
             break;
         default:
             if (listed) break;
-            if (who == m.standby) {
-                m.standby = -1;
-                schi_sleeper *up = m.num_listed ? &s[m.listed[m.num_listed - 1]] : NULL;
-                EXPECT(schi_idle_vacate(d, &s[who]) == up);
-            } else {
-                EXPECT(schi_idle_vacate(d, &s[who]) == NULL);
-            }
+            if (seat != SCHI_NO_SEAT) m.seated[seat] = -1;
+            schi_sleeper *heir = seat != SCHI_NO_SEAT && m.seated[SCHI_STANDBY] < 0 && m.num_listed
+                                     ? &s[m.listed[m.num_listed - 1]]
+                                     : NULL;
+            EXPECT(schi_idle_vacate(d, &s[who]) == heir);
         }
         EXPECT_EQ(schi_idle_has_sleeper(d), idle_model_choose(&m) >= 0);
-        if (!EXPECT_EQ(s[who].in_place, who == m.standby)) break;
+        EXPECT_EQ(schi_load_seq(&d->watched), m.seated[SCHI_WATCH] >= 0);
+        if (!EXPECT_EQ((int)s[who].seat, idle_model_seat(&m, who))) break;
     }
     schi_unlock(&d->lock);
     idle_free(d);

@@ -74,13 +74,13 @@ static void kit_player(void *arg, unsigned me) {
     kit_table *t = (kit_table *)arg;
     for (size_t i = 0; i < t->rounds; i++) {
         if (t->in_alarm) {
-            while (!schi_park_alarm(&t->parkers[me], &t->alarms[me])) continue;
+            while (!schi_park_alarm(&t->parkers[me], &t->alarms[me], UINT64_MAX)) continue;
         } else if (!EXPECT(schi_park(&t->parkers[me], UINT64_MAX))) {
             return;
         }
         if (!EXPECT_EQ(t->counter, 2 * i + me)) return;
         t->counter++;
-        schi_unpark(&t->parkers[!me], &t->alarms[!me]);
+        schi_unpark(&t->parkers[!me], t->in_alarm ? &t->alarms[!me] : NULL);
     }
 }
 
@@ -92,7 +92,7 @@ static void kit_ping_pong(bool in_alarm, size_t rounds) {
         EXPECT_EQ(schi_parker_init(&t.parkers[i]), 0);
         EXPECT_EQ(schi_alarm_init(&t.alarms[i]), 0);
     }
-    schi_unpark(&t.parkers[0], &t.alarms[0]);
+    schi_unpark(&t.parkers[0], in_alarm ? &t.alarms[0] : NULL);
     crew_run(2, kit_player, &t);
     EXPECT_EQ(t.counter, 2 * rounds);
     for (int i = 0; i < 2; i++) schi_parker_drop(&t.parkers[i]), schi_alarm_drop(&t.alarms[i]);
@@ -169,7 +169,7 @@ typedef struct kit_nap {
     schi_parker parker;
     bool over; /* atomic */
     pthread_t sleeper;
-    bool begun; /* atomic */
+    int begun; /* atomic: 1 the naps, 2 the sleep */
 } kit_nap;
 
 static void kit_handler(int number) { (void)number; }
@@ -179,18 +179,19 @@ static void kit_disturb(void *arg, unsigned me) {
     if (me == 0) {
         uint64_t deadline;
         nap->sleeper = pthread_self();
-        __atomic_store_n(&nap->begun, true, __ATOMIC_RELEASE);
+        __atomic_store_n(&nap->begun, 1, __ATOMIC_RELEASE);
         for (int i = 0; i < 10; i++) {
             deadline = schi_now_ns() + SCH_MILLISECOND;
             EXPECT(!schi_park(&nap->parker, deadline));
             EXPECT(schi_now_ns() >= deadline);
         }
+        __atomic_store_n(&nap->begun, 2, __ATOMIC_RELEASE);
         EXPECT(schi_park(&nap->parker, UINT64_MAX));
         __atomic_store_n(&nap->over, true, __ATOMIC_RELEASE);
         return;
     }
     while (!__atomic_load_n(&nap->begun, __ATOMIC_ACQUIRE)) sched_yield();
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 200 || __atomic_load_n(&nap->begun, __ATOMIC_ACQUIRE) != 2; i++) {
         pthread_kill(nap->sleeper, SIGUSR1);
         support_nap(100);
     }
@@ -217,9 +218,9 @@ TEST(kit_parker_alarm) {
     EXPECT_EQ(schi_parker_init(&p), 0);
     EXPECT_EQ(schi_alarm_init(&a), 0);
     schi_unpark(&p, &a);
-    EXPECT(schi_park_alarm(&p, &a)); /* kept, without the alarm */
+    EXPECT(schi_park_alarm(&p, &a, UINT64_MAX)); /* kept, without the alarm */
     schi_alarm_set(&a, SCH_MILLISECOND);
-    EXPECT(!schi_park_alarm(&p, &a)); /* it rang: no wake */
+    EXPECT(!schi_park_alarm(&p, &a, UINT64_MAX)); /* it rang: no wake */
     EXPECT_EQ(schi_load_seq(&p.state), SCHI_PARKER_EMPTY);
     schi_alarm_drop(&a);
     schi_parker_drop(&p);

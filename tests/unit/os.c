@@ -229,7 +229,7 @@ TEST(os_thread) {
 
 static void os_ring(void *arg, unsigned me) {
     schi_alarm *a = (schi_alarm *)arg;
-    if (me == 0) schi_alarm_wait(a); /* the time-out of the test says if it never rings */
+    if (me == 0) schi_alarm_wait(a, UINT64_MAX); /* the test times out if it never rings */
     if (me == 1) schi_alarm_set(a, 0);
 }
 
@@ -238,16 +238,16 @@ TEST(os_alarm) {
     int early = 0;
     EXPECT_EQ(schi_alarm_init(&a), 0);
     schi_alarm_set(&a, 0); /* a ring is kept */
-    schi_alarm_wait(&a);
+    schi_alarm_wait(&a, UINT64_MAX);
     for (size_t i = test_scale(300); i > 0; i--) crew_run(2, os_ring, &a);
 
     schi_alarm_set(&a, 3600 * SCH_SECOND); /* the last call counts */
     schi_alarm_set(&a, SCH_MILLISECOND);
-    schi_alarm_wait(&a);
+    schi_alarm_wait(&a, UINT64_MAX);
     for (int i = 0; i < 3; i++) { /* it may return early for no reason, but not always */
         uint64_t start = schi_now_ns();
         schi_alarm_set(&a, 10 * SCH_MILLISECOND);
-        schi_alarm_wait(&a);
+        schi_alarm_wait(&a, UINT64_MAX);
         early += schi_now_ns() - start < 10 * SCH_MILLISECOND;
     }
     EXPECT(early < 3);

@@ -129,7 +129,9 @@ static void known_shake(known_shaken *s) {
     while (!support_get(&s->over)) {
         schi_lock(&d->lock);
         for (schi_sleeper *one = d->sleepers; one; one = one->next) schi_unpark(&one->parker, NULL);
-        if (d->standby) schi_unpark(&s->rt->place, &s->rt->alarm);
+        for (int i = SCHI_WATCH; i < SCHI_SEATS; i++) {
+            if (d->seated[i]) schi_unpark_sleeper(s->rt, d->seated[i]);
+        }
         schi_unlock(&d->lock);
         support_add(&s->shakes, 1);
         support_spin(test_random() % 20000);
@@ -153,7 +155,8 @@ static void known_shaken_work(void *arg, unsigned index) {
 
 /* Everybody sleeps, is listed once, and is counted as that. */
 static unsigned known_listed(schi_idle *d) {
-    unsigned n = d->standby && d->standby->listed;
+    unsigned n = 0;
+    for (int i = SCHI_WATCH; i < SCHI_SEATS; i++) n += schi_idle_seated(d, (schi_seat)i) != NULL;
     for (schi_sleeper *one = d->sleepers; one && n < 100; one = one->next) n++;
     return n;
 }

@@ -112,7 +112,8 @@ TEST(stack_pool) {
     EXPECT_EQ(stack_num(&pool), made); /* the ones that were there, newest first */
     for (size_t i = 0; i < COUNT; i++) schi_stack_pool_put(&pool, stacks[i]);
 
-    size_t dirty = COUNT, used = 0;
+    size_t dirty = COUNT;
+    SCHI_UNUSED size_t used = 0; /* counted where the system tells */
     EXPECT(!schi_stack_pool_trim(&pool, COUNT)); /* so many may stay as they are */
     for (bool more = true; more;) {
         more = schi_stack_pool_trim(&pool, KEEP);

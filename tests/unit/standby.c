@@ -20,9 +20,9 @@ static void standby_sleeper(void *arg) {
 /* The other worker has taken its last look and sleeps, so that nobody but the standby can come. */
 static bool standby_sleeps(sch_runtime *rt) {
     schi_lock(&rt->idle.lock);
-    bool listed = rt->idle.standby && rt->idle.standby->listed;
+    bool listed = schi_idle_seated(&rt->idle, SCHI_WATCH) != NULL;
     schi_unlock(&rt->idle.lock);
-    return listed && schi_load_seq(&rt->place.state) == SCHI_PARKER_ALARM;
+    return listed && schi_load_seq(&rt->seats[SCHI_WATCH].parker.state) == SCHI_PARKER_ALARM;
 }
 
 /* Queues something and computes on. */

@@ -1,0 +1,3 @@
+/* http by epoll alone: the server of echo with a fixed answer. Method: client.c. */
+#define BENCH_HTTP
+#include "echo/epoll.c"
