@@ -44,7 +44,7 @@ build/httpd: sched.h docs/examples/httpd.c
 	$(CC) -std=c11 $(CFLAGS) -iquote . -o $@ docs/examples/httpd.c -pthread
 
 test:        ## what a user runs: unit tests, the public interface, the examples
-	@LEVEL=$${LEVEL:-smoke} $(RUN) unit api examples
+	@LEVEL=$${LEVEL:-smoke} $(RUN) unit+examples api
 
 unit:        ## tests/all.c: the header and every unit test in one program
 	@$(RUN) unit

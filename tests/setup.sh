@@ -8,9 +8,11 @@ if ! command -v apt-get >/dev/null 2>&1; then
     exit 0
 fi
 
+# A package that is named like its command is there if the command is, wherever that came from.
 missing() {
     for package in "$@"; do
-        dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q ' ok installed' ||
+        command -v "$package" >/dev/null 2>&1 ||
+            dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q ' ok installed' ||
             printf '%s ' "$package"
     done
 }
@@ -27,8 +29,10 @@ for package in $wanted; do
     fi
 done
 # shellcheck disable=SC2086 # a list of words
-[ -z "$known" ] ||
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $known
+install() { $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; }
+# shellcheck disable=SC2086 # a list of words
+[ -z "$known" ] || install $known ||
+    for package in $known; do install "$package"; done # one that conflicts must not keep the others
 wanted=$(missing "$@")
 [ -z "$wanted" ] && echo "setup: everything is installed" && exit 0
 echo "setup: could not be had: $wanted"

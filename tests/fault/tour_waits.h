@@ -312,7 +312,8 @@ static void tour_reads(void *arg) {
     probe *p = (probe *)arg;
     char byte;
     p->result = (int)sch_read((sch_io *)p->arg, &byte, 1);
-    if (p->result < 0 && p->result != -ECANCELED) { /* it could not wait */
+    /* Closed while it waited, or just before; else it could not wait. */
+    if (p->result < 0 && p->result != -ECANCELED && p->result != -EBADF) {
         tour_retry(p->tour, -p->result, "sch_read", __LINE__);
         p->result = (int)sch_read((sch_io *)p->arg, &byte, 1);
         tour_retried(p->result == -ECANCELED || p->result == -EBADF, "sch_read", __LINE__);

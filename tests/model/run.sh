@@ -59,8 +59,8 @@ smoke)
     run_clients model model --level smoke --budget 0.15
     ;;
 ci)
-    run_clients model model --level ci --budget "${BUDGET:-1.1}"
-    run_clients model-locked locked --level smoke --budget 0.25
+    run_clients model model --level ci --budget "${BUDGET:-0.6}"
+    run_clients model-locked locked --level smoke --budget 0.15
     run_clients model full --level smoke --budget 0.1 --no-reduce
     ;;
 all)

@@ -188,3 +188,34 @@ TEST(wheel_threads) {
     free(s->w);
     free(s);
 }
+
+/* Very many: a million armed at once fire in the order of their ticks, and ten million are armed and
+ * given up beside them. */
+TEST(wheel_a_million) {
+    size_t n = test_scale(1000000), pairs = test_scale(10000000), fired = 0;
+    uint64_t start = test_random() >> 2, last = 0, now;
+    schi_timer *timers = (schi_timer *)calloc(n + 1, sizeof *timers), *t;
+    wheel_case *c = wheel_new(start);
+    if (!timers) abort();
+    for (size_t i = 0; i < n; i++) {
+        (void)schi_wheel_insert(c->w, &timers[i], start + 1 + test_random() % (3600 * SCH_SECOND));
+    }
+    EXPECT_EQ(schi_wheel_len(c->w), n);
+    for (size_t i = 0; i < pairs; i++) {
+        (void)schi_wheel_insert(c->w, &timers[n], start + 1 + test_random() % (9 * SCH_SECOND));
+        if (!EXPECT(schi_wheel_remove(&timers[n]))) break;
+    }
+    EXPECT(!schi_wheel_remove(&timers[n])); /* once */
+    EXPECT_EQ(schi_wheel_len(c->w), n);
+    for (now = start; fired < n && now < start + 3602 * SCH_SECOND; now += SCH_SECOND) {
+        while ((t = schi_wheel_expire(c->w, now)) != NULL) {
+            if (!EXPECT(t->tick >= last && t->tick << SCHI_TICK_SHIFT <= now)) break;
+            last = t->tick;
+            fired++;
+        }
+    }
+    EXPECT_EQ(fired, n);
+    EXPECT_EQ(schi_wheel_len(c->w), 0);
+    wheel_free(c);
+    free(timers);
+}
