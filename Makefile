@@ -110,8 +110,8 @@ platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 	@$(RUN) platforms
 
 check:       ## all of the above as far as 15 minutes go
-	@$(RUN) lint include matrix unit+examples api model process+fault stress+fuzz asan+ubsan \
-		tsan+valgrind kqueue+platforms embed+cross
+	@CROSS=smoke $(RUN) lint include matrix unit+examples api model process+fault stress+fuzz \
+		asan+ubsan tsan+valgrind kqueue+platforms embed+cross
 
 check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak
 	@LEVEL=all $(RUN) lint include matrix unit api examples process fault model stress fuzz asan \

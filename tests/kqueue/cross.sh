@@ -14,7 +14,7 @@ level=${1:-ci}
 header=${HEADER:-sched.h}
 case $level in
 smoke) targets="aarch64-macos x86_64-freebsd" ;;
-ci) targets="aarch64-macos x86_64-freebsd x86_64-netbsd" ;;
+ci) targets="aarch64-macos x86_64-macos x86_64-freebsd x86_64-netbsd x86_64-openbsd" ;;
 all)
     targets="aarch64-macos x86_64-macos x86_64-freebsd aarch64-freebsd x86_64-netbsd \
         aarch64-netbsd x86_64-openbsd aarch64-openbsd aarch64-linux-musl x86_64-linux-gnu.2.17"
