@@ -763,8 +763,8 @@ SCH_API int sch_listen(sch_io *out, sch_runtime *rt, const struct sockaddr *addr
 
 /* Take the next connection of a listening socket; it belongs to the listener's runtime and is
  * closed on exec.
- * Returns  0; as sch_read(); -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM after a pause of 10 ms, so that a
- *          loop that tries again does not spin: the connection still waits. Connections that were
+ * Returns  0; as sch_read(); -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM, -ENOSPC after a pause of 10 ms, so
+ *          that a loop that tries again does not spin: the connection still waits. Connections that were
  *          aborted in the queue are passed over. */
 SCH_API int sch_accept(sch_io *listener, sch_io *out);
 
@@ -8835,7 +8835,8 @@ SCH_API int sch_accept(sch_io *listener, sch_io *out) {
     sch_io_op op = sch_accept_op(listener, out);
     int error = out ? (int)schi_io_do(&op) : -EINVAL;
     if (error && out) memset(out, 0, sizeof *out);
-    if (error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM) {
+    if (error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM ||
+        error == -ENOSPC) { /* ENOSPC: of what epoll may watch; the connection is kept */
         (void)sch_sleep(10 * SCH_MILLISECOND);
     }
     return error;
