@@ -763,9 +763,9 @@ SCH_API int sch_listen(sch_io *out, sch_runtime *rt, const struct sockaddr *addr
 
 /* Take the next connection of a listening socket; it belongs to the listener's runtime and is
  * closed on exec.
- * Returns  0; as sch_read(); -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM, -ENOSPC after a pause of 10 ms, so
- *          that a loop that tries again does not spin: the connection still waits. Connections that
- *          were aborted in the queue are passed over. */
+ * Returns  0; as sch_read(); -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM, -ENOSPC after a pause of 10 ms,
+ *          so that a loop that tries again does not spin: the connection still waits. Connections
+ *          that were aborted in the queue are passed over. */
 SCH_API int sch_accept(sch_io *listener, sch_io *out);
 
 /* Connect a new stream socket of the address's family, TCP or UNIX.
