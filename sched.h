@@ -136,6 +136,7 @@
  *   [P9]   Descriptors (public)
  *   [P10]  Embedding (public)
  *   [P11]  Metrics (public)
+ *   [P12]  Dump, trace, watchdog (public)
  *   [1]    Compiler, system, asserts (private)
  *   [2]    Atomics (private)
  *   [3]    OS calls (private)
@@ -160,6 +161,10 @@
  *   [13]   Runtime, shutdown (private)
  *   [14]   Operations (private)
  *   [14.1] Operations on descriptors (private)
+ *   [17.1] Metrics, read (private)
+ *   [17.2] Looking at tasks (private)
+ *   [17.3] Trace, written (private)
+ *   [17.4] Watchdog (private)
  *   [18]   Public functions (private)
  *================================================================================================*/
 
@@ -275,6 +280,12 @@ typedef struct sch_hooks {
     void *user;
 } sch_hooks;
 
+/* Takes a piece of text; it may wait if the caller may. Anything but 0 ends the writing, and what
+ * writes returns it. */
+typedef int (*sch_write_fn)(const char *text, size_t length, void *user);
+
+struct sch_stall;
+
 /* Settings of a runtime. All zero means the defaults: sch_config config = {0}; (C++: {}). */
 typedef struct sch_config {
     uint32_t canary_begin; /* leave 0; catches a config left uninitialised */
@@ -304,6 +315,20 @@ typedef struct sch_config {
     uint64_t standby_period_ns; /* 100 us to 10 s (default: 5 ms) */
     size_t thread_stack_size;  /* bytes of the threads' own stacks, 64 KiB to 1 GiB (default:
                                   1 MiB); pooled task stacks are apart */
+    bool task_times;           /* true: each task knows when it was spawned, queued, begun and let
+                                  go, at 32 bytes and four looks at the clock; for the histograms
+                                  and exact times in dumps [P12] */
+    unsigned histogram_bits;   /* buckets are within 2^-bits of their values, 1 to 6 (default: 3) */
+    size_t trace_events;       /* that a core's trace keeps, up to 2^26 (default: 16384) */
+    uint64_t stall_ns;         /* a poll that lasts longer is reported to on_stall; 1 ms to 1 h;
+                                  0: never. This and dump_signal start a thread that looks */
+    void (*on_stall)(const struct sch_stall *stall, void *user); /* see sch_stall */
+    int dump_signal;           /* the signal at which dump_write gets a sch_dump(); blocked in the
+                                  thread that makes the runtime, as by sch_signals_open; 0: none */
+    sch_write_fn dump_write;
+    int stack_signal;          /* a signal that nobody else uses, by which a thread is asked for the
+                                  stack of a poll that stalls; 0: no such backtraces */
+    void *watch_user;          /* for on_stall and dump_write */
     uint32_t canary_end;       /* leave 0 */
 } sch_config;
 
@@ -328,8 +353,9 @@ SCH_API sch_runtime *sch_runtime_new_sized(const sch_config *config, size_t size
  *                     compiled with SCHED_IMPLEMENTATION.
  *            ENOTSUP  pin_workers on a system that cannot
  *            ENOMEM, EMFILE, ENFILE   the system's own
- *            EAGAIN   not one thread could be made. If some can be made and others not, the runtime
- *                     starts with fewer workers: see sch_num_workers().
+ *            EAGAIN   not one thread could be made, or none for the watchdog. If some can be made
+ *                     and others not, the runtime starts with fewer workers: see sch_num_workers().
+ *            EBUSY    stack_signal is handled by somebody else
  * Threads  any thread or task.    Blocks  until every worker has started.
  * Pairs    sch_runtime_free().
  */
@@ -393,7 +419,7 @@ SCH_API size_t sch_num_workers(const sch_runtime *rt);
  *================================================================================================*/
 
 /* What is the same for many tasks. The structure must outlive every task that was spawned with it,
- * so make it static const. All zero is valid. */
+ * and every trace that saw one, so make it static const. All zero is valid. */
 typedef struct sch_spawn_desc {
     const char *name;        /* for sch_stragglers and tools */
     const char *file;        /* where it is spawned: SCH_HERE fills in these two */
@@ -434,7 +460,7 @@ typedef sch_status (*sch_poll_fn)(sch_task *self, void *state);
  * SCH_READY. It must not wait. To be polled again it keeps self (sch_retain) for whoever will call
  * sch_wake, or calls sch_yield_now() before it returns SCH_PENDING.
  *   state    size bytes, copied in, aligned as for any type up to 16 bytes; NULL: zeroed. size may
- *            be 0, at most SCH_TASK_STATE_MAX.
+ *            be 0, at most SCH_TASK_STATE_MAX; 32 less with config.task_times.
  * Returns  as sch_spawn. A waiting poll task takes 64 bytes and its state, rounded up to 64, 96,
  *          128, 192, 256, 384, 512, 1024, 2048 or 4096.
  */
@@ -449,6 +475,9 @@ SCH_API void *sch_task_state(sch_task *task);
 
 /* The name of a task's descriptor, "" if it has none. */
 SCH_API const char *sch_task_name(const sch_task *task);
+
+/* A number that no other task of its runtime has or had; 0 for NULL. Dumps and traces name it. */
+SCH_API uint64_t sch_task_id(const sch_task *task);
 
 /* Wait until a task has ended, then release the handle.
  * Returns  0        it completed; handle released
@@ -551,6 +580,7 @@ typedef enum sch_op_revoked {
 typedef struct sch_op_type {
     sch_status (*poll)(sch_op *op);
     sch_op_revoked (*cancel)(sch_op *op);
+    const char *name; /* for sch_dump; may be NULL */
 } sch_op_type;
 
 /* An operation. Set type, zero the rest (or SCH_OP_INIT); may be used again when it is done. Put it
@@ -562,6 +592,7 @@ struct sch_op {
     void *waiter;         /* private */
     uint32_t state;       /* private */
     bool in_poll_task;    /* private */
+    uint8_t kind;         /* private */
 };
 
 /* Wait until the operation is done.
@@ -851,9 +882,31 @@ SCH_API uint64_t sch_next_deadline(sch_runtime *rt);
 
 /*==================================================================================================
  * MARK: - [P11] Metrics (public)
- *   Counters are written by the owner with plain stores and read by anybody at any time; a reader
- *   may see some of them a moment earlier than others. They never go back.
+ *   Counters are written by the owner with plain stores and read by anybody at any time, without
+ *   stopping anyone; a reader may see some of them a moment earlier than others. They never go
+ *   back. busy_ns and mean_poll_ns lag by a batch: up to event_interval polls.
  *================================================================================================*/
+
+/* What a task can wait for, to count the waits that really had to wait. */
+typedef enum sch_wait_kind {
+    SCH_WAIT_YIELD = 0, /* sch_yield_now, and a budget that was used up */
+    SCH_WAIT_SUSPEND,   /* sch_suspend */
+    SCH_WAIT_JOIN,      /* sch_join */
+    SCH_WAIT_TIMER,     /* sch_sleep, intervals, a sch_timer */
+    SCH_WAIT_READ,      /* descriptors: read, recvfrom, readable, priority */
+    SCH_WAIT_WRITE,     /* write, sendto, writable */
+    SCH_WAIT_ACCEPT,
+    SCH_WAIT_CONNECT,
+    SCH_WAIT_SIGNAL,
+    SCH_WAIT_CHILD,
+    SCH_WAIT_OPERATION, /* operations of your own, and several at once */
+    SCH_WAIT_PLACE,     /* for a thread to be free for sch_block_in_place */
+    SCH_WAIT_POLL_TASK, /* a poll task that returned SCH_PENDING */
+    SCH_WAIT_KINDS
+} sch_wait_kind;
+
+/* "yield", "suspend", ...; "" if there is no such kind. */
+SCH_API const char *sch_wait_name(sch_wait_kind kind);
 
 /* One core. It is named worker here, as everywhere in the field; see sch_worker_index(). */
 typedef struct sch_worker_metrics_snapshot {
@@ -861,6 +914,7 @@ typedef struct sch_worker_metrics_snapshot {
                                    UINT64_MAX while none does */
     uint64_t poll_count;        /* times a task was given the core, those from the LIFO slot too */
     uint64_t lifo_poll_count;   /* of these, from the LIFO slot */
+    uint64_t lifo_schedule_count; /* tasks put into the LIFO slot */
     uint64_t lifo_capped_count; /* times the LIFO slot had to give way to the queue */
     uint64_t local_schedule_count; /* tasks spawned and woken on this core for itself */
     uint64_t overflow_count;    /* times a full ring made tasks go to the injector */
@@ -868,36 +922,54 @@ typedef struct sch_worker_metrics_snapshot {
     uint64_t steal_count;       /* tasks that it stole */
     uint64_t lifo_steal_count;  /* of these, from a LIFO slot behind a long poll */
     uint64_t injector_count;    /* tasks taken from the injector */
+    uint64_t injector_batch_count; /* in so many batches */
+    uint64_t injector_turn_count; /* times global_queue_interval was over */
+    uint64_t no_local_work_count; /* times nothing was queued here or in the injector */
+    uint64_t search_count;      /* times it searched at the others */
+    uint64_t search_spin_count; /* rounds of searching that found nothing */
+    uint64_t relay_count;       /* it found work as the last that searched, and woke another */
     uint64_t park_count;        /* times the core was given up for want of work */
     uint64_t park_unpark_count; /* odd exactly while it is parked */
     uint64_t noop_count;        /* times it was parked again without a poll */
     uint64_t lend_count;        /* sch_block_in_place: core lent, nothing queued */
     uint64_t lend_taken_count;  /*   of these, taken over before the call was back */
     uint64_t handoff_count;     /* sch_block_in_place: core handed to another thread */
+    uint64_t notify_count;      /* times its queue was worth a wake */
     uint64_t wake_count;        /* threads woken by this core's pushes */
     uint64_t forced_yield_count; /* a task used up its budget */
     uint64_t maintenance_count; /* every event_interval ticks */
     uint64_t spawned_count;     /* tasks spawned on this core */
     uint64_t ended_count;       /* tasks that ended on it */
+    uint64_t cancelled_count;   /* of these, by cancellation */
+    uint64_t timer_armed_count;
+    uint64_t timer_fired_count;
+    uint64_t timer_cancelled_count; /* disarmed before their time */
     uint64_t busy_ns; /* time between leaving and reaching home, search and park excluded */
     uint64_t mean_poll_ns;      /* moving average of the time of a poll */
-    size_t local_queue_depth;   /* tasks in the ring now, without the LIFO slot */
+    uint64_t local_queue_depth; /* tasks in the ring now, without the LIFO slot */
+    uint64_t wait_count[SCH_WAIT_KINDS]; /* waits begun on this core, by what for */
 } sch_worker_metrics_snapshot;
 
 typedef struct sch_metrics_snapshot {
-    size_t num_workers;
-    size_t num_alive_tasks;
-    size_t injection_queue_depth;
-    size_t num_worker_threads;        /* ours that run tasks, and those in sch_block_in_place */
-    size_t num_idle_workers;          /* cores that nobody holds */
-    size_t num_searching;             /* cores that look for work */
-    size_t num_blocking_threads;      /* of the blocking pool; workers are not counted */
-    size_t num_idle_blocking_threads;
-    size_t blocking_queue_depth;
+    uint64_t num_workers;
+    uint64_t num_alive_tasks;
+    uint64_t num_running_tasks;       /* have a core, or run blocking code, or a blocking thread */
+    uint64_t num_queued_tasks;        /* ready and not running, blocking jobs too; LIFO slots
+                                         included */
+    uint64_t num_waiting_tasks;       /* the others */
+    uint64_t injection_queue_depth;
+    uint64_t num_worker_threads;      /* ours that run tasks, and those in sch_block_in_place */
+    uint64_t num_idle_workers;        /* cores that nobody holds */
+    uint64_t num_searching;           /* cores that look for work */
+    uint64_t num_blocking_threads;    /* of the blocking pool; workers are not counted */
+    uint64_t num_idle_blocking_threads;
+    uint64_t blocking_queue_depth;
     uint64_t spawned_tasks_count;
     uint64_t cancelled_tasks_count;   /* ended by cancellation */
-    uint64_t remote_schedule_count;   /* tasks queued from outside, overflow not counted */
+    uint64_t remote_schedule_count;   /* tasks queued from outside, overflow not counted; each time
+                                         it was asked whom to wake */
     uint64_t remote_wake_count;       /* threads woken from outside */
+    uint64_t notify_no_core_count;    /* a thread was to be woken for a core that others took */
     uint64_t standby_alarm_count;     /* times the standby's alarm was set */
     uint64_t standby_look_count;      /* times it rang */
     uint64_t standby_rescue_count;    /* times it found something late and woke a thread */
@@ -907,6 +979,8 @@ typedef struct sch_metrics_snapshot {
     uint64_t io_opened_count;         /* descriptors given to the runtime */
     uint64_t io_closed_count;
     uint64_t io_event_count;          /* what the driver was told of them */
+    uint64_t stall_count;             /* polls reported to on_stall */
+    uint64_t stall_ns;                /* how long these have lasted */
     sch_worker_metrics_snapshot total; /* sum of all cores; thread and mean_poll_ns are 0 */
 } sch_metrics_snapshot;
 
@@ -917,9 +991,133 @@ SCH_API int sch_metrics(const sch_runtime *rt, sch_metrics_snapshot *out);
 SCH_API int sch_worker_metrics(const sch_runtime *rt, unsigned worker,
                                sch_worker_metrics_snapshot *out);
 
+/* Histograms, with config.task_times. Buckets are log-linear: 2^histogram_bits of them for each
+ * power of two nanoseconds, so that a value is known to a part of itself, whatever its size.
+ * Source   HdrHistogram (Tene); the base-2 form of Tokio's H2 histograms.
+ */
+typedef enum sch_histogram {
+    SCH_POLL_TIME = 0,    /* how long tasks had a core in one go */
+    SCH_SCHEDULE_LATENCY, /* how long they were ready before: spawn, wake or yield to poll */
+    SCH_HISTOGRAMS
+} sch_histogram;
+
+#define SCH_ALL_WORKERS (~0u)
+
+/* Read the counts of all buckets of one core, or of all.
+ *   counts   receives at most n of them; may be NULL if n is 0.
+ * Returns  how many buckets there are; -ENOTSUP without config.task_times; -EINVAL.  Threads any.
+ */
+SCH_API int sch_histogram_read(const sch_runtime *rt, sch_histogram which, unsigned worker,
+                               uint64_t *counts, size_t n);
+
+/* The largest value of a bucket, in nanoseconds; 0 if there is no such bucket. The last bucket
+ * takes all that is longer, and says UINT64_MAX. */
+SCH_API uint64_t sch_histogram_limit(const sch_runtime *rt, size_t bucket);
+
+/* The value that this percentage (0 to 100) of all recorded ones do not exceed: the upper limit of
+ * its bucket. 0 if nothing was recorded. */
+SCH_API uint64_t sch_percentile(const sch_runtime *rt, sch_histogram which, unsigned worker,
+                                double percent);
+
+/* Write all metrics for a scraper: Prometheus' text format 0.0.4, or OpenMetrics 1.0 (which ends
+ * with "# EOF"). Times are in seconds; cores have the label worker, waits the label for.
+ * Returns  0; -EINVAL; what `write` returned, if not 0.    Threads  any.
+ */
+typedef enum sch_metrics_format { SCH_PROMETHEUS = 0, SCH_OPENMETRICS } sch_metrics_format;
+SCH_API int sch_metrics_write(const sch_runtime *rt, sch_metrics_format format, sch_write_fn write,
+                              void *user);
+
 /* Tasks spawned and not ended; tasks in the injector. May lag a little. 0 if rt is NULL. */
 SCH_API size_t sch_num_alive_tasks(const sch_runtime *rt);
 SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt);
+
+/*==================================================================================================
+ * MARK: - [P12] Dump, trace, watchdog (public)
+ *   Nothing here stops the program: waiting tasks are borrowed one at a time, running ones are told
+ *   of as they are found.
+ *================================================================================================*/
+
+typedef enum sch_task_kind {
+    SCH_TASK_STACK = 0, /* sch_spawn */
+    SCH_TASK_POLL,      /* sch_spawn_poll */
+    SCH_TASK_BLOCKING   /* sch_spawn_blocking */
+} sch_task_kind;
+
+typedef enum sch_task_phase {
+    SCH_PHASE_QUEUED = 0, /* ready, not running; not yet begun, too */
+    SCH_PHASE_RUNNING,    /* has a core (worker), or is a job that runs on its thread */
+    SCH_PHASE_BLOCKING,   /* inside sch_block_in_place */
+    SCH_PHASE_WAITING
+} sch_task_phase;
+
+/* What is known of a task. Valid during the callback. */
+typedef struct sch_task_info {
+    uint64_t id;
+    const char *name;      /* of its descriptor, or "" */
+    const char *file;      /* where it was spawned, or "" */
+    unsigned line;
+    const void *fn;        /* what it runs, for addr2line where it has no name */
+    sch_task_kind kind;
+    sch_task_phase phase;
+    bool cancelled;        /* it was asked to end */
+    unsigned worker;       /* running: its core; UINT_MAX otherwise */
+    uint64_t phase_ns;     /* how long it has been so; UINT64_MAX: unknown. Exact with
+                              config.task_times; else up to a batch of polls too much, and known
+                              only of what waits on a stack */
+    uint64_t age_ns;       /* since its spawn; UINT64_MAX without config.task_times */
+    sch_wait_kind wait;    /* waiting: what for; SCH_WAIT_KINDS if it does not wait */
+    const char *wait_text; /* the same in words: "read of descriptor 7", "join of task 12" */
+    void *const *frames;   /* waiting on a stack: return addresses, innermost first */
+    size_t num_frames;     /* 0: its stack is too full to look at, or the libc has no backtrace() */
+} sch_task_info;
+
+typedef int (*sch_task_fn)(const sch_task_info *info, void *user);
+
+/* Call fn for every live task; it may wait if the caller may. Anything but 0 from it ends the walk.
+ *   A task that waits is borrowed for the look: what happens to it meanwhile is kept, and follows
+ *   at once. Tasks that are spawned during the walk may be missed, those that end be shown.
+ * Returns  0; what fn returned; -EINVAL; -EBUSY another walk or dump is under way; -EPERM in a hook
+ *          or drop function.    Threads  any.
+ */
+SCH_API int sch_each_task(sch_runtime *rt, sch_task_fn fn, void *user);
+
+/* Write every live task, and what each worker does, as text.
+ *   timeout  how long a worker is given to come to the end of a poll (0: 250 ms). One that does not
+ *            is reported as busy with its task, never waited for. Workers are not held up.
+ * Returns  as sch_each_task(); -ENOMEM; what `write` returned, if not 0.
+ */
+SCH_API int sch_dump(sch_runtime *rt, uint64_t timeout, sch_write_fn write, void *user);
+
+/* Write an address as "0x1234 function+0x10 in program(+0x234)", as far as the linker knows it.
+ * Returns  characters written, without the final 0; at most size - 1. */
+SCH_API size_t sch_symbol(const void *address, char *text, size_t size);
+
+/* A poll that lasts longer than config.stall_ns; told once for each, about a quarter of that late,
+ * on a thread of its own, where on_stall may do everything but wait for the runtime's end. */
+typedef struct sch_stall {
+    unsigned worker;
+    uint64_t task;        /* id */
+    const char *name, *file;
+    unsigned line;
+    const void *fn;
+    uint64_t ns;          /* how long it has lasted, at least */
+    size_t queued;        /* tasks that were queued behind it when it was first seen ... */
+    size_t left;          /* ... and of those, still there: the others were stolen */
+    void *const *frames;  /* with config.stack_signal: where it is */
+    size_t num_frames;
+} sch_stall;
+
+/* Trace: a ring of the last events for each core. Starting and stopping are cheap; a stopped trace
+ * can be written until the next start.
+ *   start    -ENOMEM; -EINVAL.    stop  0, -EINVAL.    Threads  any.
+ *   write    the trace as JSON for ui.perfetto.dev and chrome://tracing: a track for each core with
+ *            its polls, lent, parked and searching times, arrows from each spawn and wake to the
+ *            poll that follows. -ENOMEM; -EINVAL, also if it was never started; what `write`
+ *            returned. May run while the trace goes on.
+ */
+SCH_API int sch_trace_start(sch_runtime *rt);
+SCH_API int sch_trace_stop(sch_runtime *rt);
+SCH_API int sch_trace_write(sch_runtime *rt, sch_write_fn write, void *user);
 
 #ifdef __cplusplus
 }
@@ -2166,6 +2364,10 @@ static bool schi_sigset_has(const schi_sigset *set, int number) {
     return (set->bits[0] >> (number - 1) & 1) != 0;
 }
 
+static void schi_sigset_remove(schi_sigset *set, int number) {
+    set->bits[0] &= ~(UINT64_C(1) << (number - 1));
+}
+
 static bool schi_signals_block(const schi_sigset *set, schi_sigset *before) {
     return SCHI_SYS(SYS_rt_sigprocmask, SCHI_SYS_MIPS /* SIG_BLOCK */, set, before,
                     SCHI_SIGSET_SIZE) == 0;
@@ -2194,6 +2396,7 @@ static bool schi_sigset_add(schi_sigset *set, int number) { return sigaddset(set
 static bool schi_sigset_has(const schi_sigset *set, int number) {
     return sigismember(set, number) == 1;
 }
+static void schi_sigset_remove(schi_sigset *set, int number) { (void)sigdelset(set, number); }
 static bool schi_signals_block(const schi_sigset *set, schi_sigset *before) {
     return pthread_sigmask(SIG_BLOCK, set, before) == 0;
 }
@@ -2208,6 +2411,47 @@ static void schi_signals_take(const schi_sigset *set) {
 #endif
 
 static void schi_sigset_clear(schi_sigset *set) { memset(set, 0, sizeof *set); }
+
+/* Let this signal come to the calling thread. */
+static void schi_signal_open(int number) {
+    schi_sigset set, before;
+    schi_sigset_clear(&set);
+    schi_sigset_clear(&before);
+    if (!schi_sigset_add(&set, number) || !schi_signals_block(&set, &before)) return;
+    schi_sigset_remove(&before, number);
+    schi_signals_set(&before, NULL);
+}
+
+/* libc's own, that a strict -std=c11 hides. The symbol signal is BSD's everywhere: the handler
+ * stays, and calls are restarted; what the name stands for in the header may be another. */
+#if defined(__APPLE__)
+extern int schi_libc_pthread_kill(pthread_t thread, int number) __asm__("_pthread_kill");
+extern void (*schi_libc_signal(int number, void (*handler)(int)))(int) __asm__("_signal");
+#else
+extern int schi_libc_pthread_kill(pthread_t thread, int number) __asm__("pthread_kill");
+extern void (*schi_libc_signal(int number, void (*handler)(int)))(int) __asm__("signal");
+#endif
+
+static int schi_thread_signal(schi_os_thread thread, int number) { /* 0 or an errno */
+    return schi_libc_pthread_kill(thread, number);
+}
+
+/* Have a handler for a signal that nobody else handles; it stays. */
+static int schi_signal_handle(int number, void (*handler)(int)) {
+    void (*before)(int) = schi_libc_signal(number, handler);
+    if (before == (void (*)(int))-1) return -EINVAL; /* SIG_ERR */
+    if (before == NULL || before == handler) return 0; /* SIG_DFL, or another runtime's */
+    (void)schi_libc_signal(number, before);
+    return -EBUSY;
+}
+
+/* A pipe that is closed on exec; as pipe(2). */
+static int schi_fd_pipe(int *ends) {
+    if (pipe(ends) < 0) return -1;
+    (void)fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    (void)fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    return 0;
+}
 
 /* write(2) to what is no socket raises SIGPIPE in this thread; it is taken back before anybody sees
  * it. A runtime's threads have it blocked. */
@@ -3409,9 +3653,12 @@ struct sch_task {
         sch_poll_fn poll;
     } fn;
     void *arg;                      /* fixed after spawn */
-    struct schi_stack *stack;       /* owner: the suspended context, NULL: none */
+    union {
+        struct schi_stack *stack;   /* owner: the suspended context, NULL: none */
+        struct schi_thread *thread; /* owner: a blocking job's thread, NULL: none yet */
+    } on;
     SCHI_CELL(struct schi_waiter *) joiner; /* the joiner until JOIN_WAITER, then complete */
-    struct schi_thread *thread;     /* owner: a blocking job's thread */
+    uint64_t id;                    /* fixed after spawn */
     const sch_spawn_desc *desc;     /* fixed after spawn; may be NULL */
 };
 
@@ -3420,6 +3667,9 @@ SCHI_STATIC_ASSERT(offsetof(sch_task, node) == 0, "queues link the first member"
 
 static sch_task *schi_task_of(schi_node *node) { return (sch_task *)(void *)node; }
 static SCHI_STATE schi_task_refs(SCHI_STATE state) { return state / SCHI_REF; }
+
+/* Each core counts in steps from its index + 1, those without one from 0: no number comes twice. */
+#define SCHI_ID_STEP (SCH_MAX_WORKERS < 2048 ? UINT64_C(2048) : UINT64_C(65536))
 
 /* What sch_wake does to the state. true: the task is ours now, queue it. */
 static bool schi_task_wake(sch_task *task) {
@@ -3505,6 +3755,19 @@ static bool schi_task_idle(sch_task *task, SCHI_STATE wait) {
         /* acqrel: gives the saved context to whoever schedules it; takes what a waker did. */
     } while (!schi_cas_weak_acqrel(&task->state, &old, now));
     return !stay;
+}
+
+/* Borrow a task that waits, to look at it: it is ours as if it had been scheduled. What happens to
+ * it meanwhile is kept, as for any task that is SCHEDULED; schi_task_idle(task, *wait) gives it
+ * back, and if that says no it is to be queued. false: it does not wait. */
+static bool schi_task_borrow(sch_task *task, SCHI_STATE *wait) {
+    SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: the swap decides */
+    do {
+        if (old & (SCHI_SCHEDULED | SCHI_COMPLETE)) return false;
+        *wait = old & SCHI_WAIT_BITS;
+        /* acqrel: pairs with idle; its saved context is ours to read. */
+    } while (!schi_cas_weak_acqrel(&task->state, &old, (old | SCHI_SCHEDULED) & ~SCHI_WAIT_BITS));
+    return true;
 }
 
 /* The task has ended. Drops the scheduler's reference unless a joiner must be granted first: then
@@ -3640,6 +3903,15 @@ static sch_task *schi_slab_block(schi_slab *slab, uint32_t index) {
 
 /* A poll task's state, behind the task. */
 static void *schi_task_state(sch_task *task) { return (char *)task + 64; }
+
+/* With config.task_times, at the end of the block. The owner of a SCHEDULED task writes (K2). */
+typedef struct schi_times {
+    schi_counter spawned, queued, begun, let_go; /* schi_now_ns(), read by any */
+} schi_times;
+
+static schi_times *schi_times_of(sch_task *task) {
+    return (schi_times *)(void *)((char *)task + schi_slab_of(task)->heap->block) - 1;
+}
 
 static schi_heap *schi_heap_new(const sch_allocator *a, sch_runtime *rt, struct schi_core *core,
                                 unsigned size_class, bool driven) {
@@ -3963,6 +4235,22 @@ static inline void schi_ctx_landed(schi_ctx *self, schi_ctx *before) {
 #endif
 }
 
+/* The return addresses on this stack, innermost first. glibc and Apple's libc have backtrace(); it
+ * is named without its header, which is not everywhere, and may be missing. */
+#if defined(__GLIBC__)
+extern int schi_libc_backtrace(void **frames, int max) __asm__("backtrace") __attribute__((weak));
+#elif defined(__APPLE__)
+extern int schi_libc_backtrace(void **frames, int max) __asm__("_backtrace");
+#else
+#define schi_libc_backtrace ((int (*)(void **, int))0)
+#endif
+
+static unsigned schi_backtrace(void **frames, unsigned max) {
+    int (*take)(void **, int) = schi_libc_backtrace; /* Apple's is never NULL, and clang says so */
+    int n = take ? take(frames, (int)max) : 0;
+    return n > 0 ? (unsigned)n : 0;
+}
+
 /* Stacks.
  *   State       A stack is a slice of a mapping; its record stands at its upper end, so that one
  *               touched page holds the record and the first frames. Below the lower end: a guard.
@@ -3977,6 +4265,10 @@ typedef struct schi_frame { /* what a context that may wait keeps apart from its
     uint64_t shield_until; /* of all of them */
     unsigned blocks_thread; /* the same where it only calls */
     bool poll_again;       /* sch_yield_now in a poll task */
+    bool many;             /* wait_for is the first of several */
+    sch_wait_kind wait;    /* what it waits for, for dumps and counters */
+    const void *wait_for;  /* a sch_task, a sch_op */
+    uint64_t since;        /* when it was let go, at the earliest; 0: unknown */
 } schi_frame;
 
 typedef struct schi_stack { /* what a switch touches comes first, in one line                     */
@@ -4289,7 +4581,8 @@ typedef struct schi_wheel {
     schi_spinlock lock SCHI_ALIGNED(SCH_CACHELINE);
     SCHI_ATOMIC(uint64_t) next; /* ns; written under lock, read by any (W3) */
     uint64_t elapsed;           /* under lock */
-    uint64_t num_timers;        /* under lock */
+    uint64_t num_timers;        /* under lock: armed now */
+    uint64_t num_armed, num_cancelled; /* under lock: ever */
     uint64_t occupied[SCHI_WHEEL_LEVELS];
     schi_timer *slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS]; /* under lock: doubly linked */
 } schi_wheel;
@@ -4348,6 +4641,7 @@ static void schi_wheel_insert_locked(schi_wheel *w, schi_timer *t, uint64_t tick
     t->armed = 1;
     schi_wheel_link(w, t);
     w->num_timers++;
+    w->num_armed++;
 }
 
 /* Arm a timer. deadline: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
@@ -4375,6 +4669,7 @@ static bool schi_wheel_remove(schi_timer *t) {
         schi_wheel_unlink(w, t);
         t->armed = 0; /* next stays, a lower bound (W3): most timers are armed and given up */
         w->num_timers--;
+        w->num_cancelled++;
     }
     schi_spin_unlock(&w->lock);
     return armed;
@@ -4387,12 +4682,20 @@ static void schi_wheel_refresh(schi_wheel *w) {
     schi_spin_unlock(&w->lock);
 }
 
-static uint64_t schi_wheel_len(schi_wheel *w) {
-    uint64_t n;
+/* Timers ever armed, and what became of those that are no more. */
+static void schi_wheel_totals(schi_wheel *w, uint64_t *armed, uint64_t *fired,
+                              uint64_t *cancelled) {
     schi_spin_lock(&w->lock);
-    n = w->num_timers;
+    *armed = w->num_armed;
+    *cancelled = w->num_cancelled;
+    *fired = w->num_armed - w->num_cancelled - w->num_timers;
     schi_spin_unlock(&w->lock);
-    return n;
+}
+
+static uint64_t schi_wheel_len(schi_wheel *w) {
+    uint64_t armed, fired, cancelled;
+    schi_wheel_totals(w, &armed, &fired, &cancelled);
+    return armed - fired - cancelled;
 }
 
 /* Bring the timers of the next slot down to where they belong. Under the lock. */
@@ -4691,15 +4994,150 @@ static void schi_driver_drop(schi_driver *d, const sch_allocator *a) {
 
 /*==================================================================================================
  * MARK: - [10] Metrics (private)
- *   Per-core counters: plain stores by whoever holds the core, read by anybody.
- *   Uses [2].  Used by [11]-[13].  Tests: tests/unit/metrics.c
+ *   Per-core counters, histograms and the ring of a trace: plain stores by whoever holds the core,
+ *   read by anybody.
+ *   Uses [2] [4].  Used by [11]-[13] [17] [18].  Tests: tests/unit/metrics.c, tests/unit/trace.c
  *================================================================================================*/
 typedef struct schi_core_metrics {
-    schi_counter thread, polls, lifo_polls, lifo_capped, local_schedules, overflows,
-        steal_operations, steals, lifo_steals, injected, parks, park_unparks, noops, lends,
-        lends_taken, handoffs, wakes, forced_yields, maintenances, spawned, jobs, ended, cancelled,
-        busy_ns, mean_poll_ns;
+    schi_counter thread, polls, lifo_polls, lifo_capped, lifo_schedules, back_schedules, overflows,
+        steal_operations, steals, lifo_steals, injected, inject_batches, inject_turns,
+        no_local_work, searches, search_spins, relays, parks, park_unparks, noops, lends,
+        lends_taken, handoffs, notifies, wakes, forced_yields, maintenances, spawned, jobs, ended,
+        cancelled, busy_ns, mean_poll_ns;
+    schi_counter waits[SCH_WAIT_KINDS];
 } schi_core_metrics;
+
+/* Histogram: log-linear. Values below 2^bits have a bucket each; above, each power of two has
+ * 2^bits. The last bucket ends at 2^SCHI_HISTOGRAM_TOP ns, what is longer goes there.
+ *   Who   the holder of the core writes, any reads. */
+#define SCHI_HISTOGRAM_TOP 37u /* 2^37 ns: more than two minutes */
+
+typedef struct schi_histogram {
+    schi_counter *counts;
+    schi_counter sum; /* of all values, ns */
+} schi_histogram;
+
+static unsigned schi_histogram_buckets(unsigned bits) {
+    return (SCHI_HISTOGRAM_TOP - bits + 1) << bits;
+}
+
+static unsigned schi_histogram_bucket(unsigned bits, uint64_t value) {
+    unsigned exponent = 63u - (unsigned)__builtin_clzll(value | 1);
+    if (exponent < bits) return (unsigned)value;
+    if (exponent >= SCHI_HISTOGRAM_TOP) return schi_histogram_buckets(bits) - 1;
+    return ((exponent - bits) << bits) + (unsigned)(value >> (exponent - bits));
+}
+
+/* The largest value in a bucket. */
+static uint64_t schi_histogram_limit(unsigned bits, unsigned bucket) {
+    unsigned shift;
+    if (bucket + 1 == schi_histogram_buckets(bits)) return UINT64_MAX;
+    if (bucket >> bits == 0) return bucket;
+    shift = (bucket >> bits) - 1;
+    return ((uint64_t)(bucket - (shift << bits)) + 1) * (UINT64_C(1) << shift) - 1;
+}
+
+static void schi_histogram_add(schi_histogram *h, unsigned bits, uint64_t value) {
+    schi_count(&h->counts[schi_histogram_bucket(bits, value)], 1);
+    schi_count(&h->sum, value);
+}
+
+static bool schi_histogram_init(schi_histogram *h, const sch_allocator *a, unsigned buckets) {
+    h->counts = (schi_counter *)schi_alloc_zeroed(a, buckets * sizeof *h->counts, 8);
+    return h->counts != NULL;
+}
+
+static void schi_histogram_drop(schi_histogram *h, const sch_allocator *a, unsigned buckets) {
+    schi_free(a, h->counts, buckets * sizeof *h->counts, 8);
+}
+
+/* Trace: a ring of the last events of a core, one writer (at a time), any readers.
+ *   State       head: events ever written; event i is in marks[i mod size] until event i + size
+ *               begins to be written, which is after head has become i + size.
+ *   Reading     copy the marks from head - size on, then look at head again: of what was copied,
+ *               those before (new head) - size + 1 may have been overwritten meanwhile.
+ *   Orders      a mark's words are written rel and read acq: who has read a word of event i + size
+ *               then reads a head of at least i + size, and so throws event i away.
+ *               head is written rel and read acq: the events below it are whole.
+ */
+typedef enum schi_trace_kind {
+    SCHI_TRACE_SPAWN = 1, /* task, by */
+    SCHI_TRACE_WAKE,      /* task, by */
+    SCHI_TRACE_BEGIN,     /* task, its descriptor or function (aux: 1 descriptor) */
+    SCHI_TRACE_END,       /* task; aux: schi_end */
+    SCHI_TRACE_LEAVE,     /* task: into blocking code; aux: 1 nothing queued, the core is lent */
+    SCHI_TRACE_RETURN,    /* task, its descriptor or function: back from there, with a core */
+    SCHI_TRACE_STEAL,     /* aux: victim << 16 | tasks */
+    SCHI_TRACE_SEARCH,
+    SCHI_TRACE_PARK,
+    SCHI_TRACE_UNPARK,
+    SCHI_TRACE_DRIVER,    /* aux: how many events it told */
+    SCHI_TRACE_TIMERS     /* aux: how many expired */
+} schi_trace_kind;
+
+typedef enum schi_end { SCHI_END_WAITS, SCHI_END_YIELDS, SCHI_END_OVER } schi_end;
+
+#define SCHI_NO_THREAD 0xffffffu /* of the user's, without a record */
+
+typedef struct schi_mark { /* time; kind:8 thread:24 aux:32; task; by, descriptor or function */
+    SCHI_ATOMIC(uint64_t) word[4];
+} schi_mark;
+
+typedef struct schi_trace {
+    SCHI_ATOMIC(uint64_t) head;
+    uint64_t size; /* fixed: a power of two */
+    schi_mark *marks;
+} schi_trace;
+
+/* A ring of at least n; NULL: out of memory. */
+static schi_trace *schi_trace_new(const sch_allocator *a, size_t n) {
+    size_t size = 2;
+    schi_trace *t;
+    while (size < n) size *= 2;
+    t = (schi_trace *)schi_alloc_zeroed(a, sizeof *t + size * sizeof(schi_mark), 8);
+    if (!t) return NULL;
+    t->size = size;
+    t->marks = (schi_mark *)(void *)(t + 1);
+    return t;
+}
+
+static void schi_trace_free(schi_trace *t, const sch_allocator *a) {
+    if (t) schi_free(a, t, sizeof *t + t->size * sizeof(schi_mark), 8);
+}
+
+static void schi_trace_put(schi_trace *t, uint64_t what, uint64_t task, uint64_t other) {
+    uint64_t head = schi_load_rlx(&t->head); /* rlx: one writer */
+    schi_mark *m = &t->marks[head & (t->size - 1)];
+    /* rel, each: pairs with acq in copy, see above. */
+    schi_store_rel(&m->word[0], schi_now_ns());
+    schi_store_rel(&m->word[1], what);  /* rel: as above */
+    schi_store_rel(&m->word[2], task);  /* rel: as above */
+    schi_store_rel(&m->word[3], other); /* rel: as above */
+    schi_store_rel(&t->head, head + 1); /* rel: pairs with acq in copy */
+}
+
+/* What was read of a trace. */
+typedef struct schi_trace_entry {
+    uint64_t time, what, task, other;
+} schi_trace_entry;
+
+/* Copy the ring, oldest first; out has room for its size. Returns how many there are. */
+static uint64_t schi_trace_copy(schi_trace *t, schi_trace_entry *out) {
+    uint64_t head = schi_load_acq(&t->head); /* acq: pairs with rel in put */
+    uint64_t first = head > t->size ? head - t->size : 0, lost, n = head - first;
+    for (uint64_t i = 0; i < n; i++) {
+        schi_mark *m = &t->marks[(first + i) & (t->size - 1)];
+        out[i].time = schi_load_acq(&m->word[0]); /* acq: pairs with rel in put */
+        out[i].what = schi_load_acq(&m->word[1]); /* acq: as above */
+        out[i].task = schi_load_acq(&m->word[2]); /* acq: as above */
+        out[i].other = schi_load_acq(&m->word[3]); /* acq: as above */
+    }
+    head = schi_load_acq(&t->head); /* acq: not older than the words above */
+    lost = head + 1 > t->size + first ? head + 1 - t->size - first : 0;
+    if (lost >= n) return 0;
+    memmove(out, out + lost, (size_t)(n - lost) * sizeof *out);
+    return n - lost;
+}
 
 /*==================================================================================================
  * MARK: - [11.1] Worker: records, waking (private)
@@ -4724,12 +5162,16 @@ typedef struct schi_core {
     uint64_t park_polls;      /* polls at the last park */
     uint64_t sample_ns, sample_polls; /* being measured */
     uint64_t mean_poll_ns, last_sample_ns;
+    uint64_t turn_ns;         /* when the present visit to the tasks began */
+    uint64_t last_id;         /* of the tasks spawned here */
     bool alone;               /* fixed after start: the only core, nobody steals or is woken */
     bool closed;              /* shutdown has come to this core */
     schi_rng rng;
     schi_wheel wheel; /* any thread: it has a lock */
     SCHI_ATOMIC(schi_heap *) heaps[SCHI_HEAP_CLASSES]; /* walkers read */
     schi_core_metrics m;
+    schi_histogram histograms[SCH_HISTOGRAMS]; /* with config.task_times */
+    SCHI_ATOMIC(schi_trace *) trace; /* NULL until one was started */
     schi_runq q;              /* thieves too */
 } schi_core;
 
@@ -4745,8 +5187,17 @@ typedef enum schi_commit_kind {
     SCHI_COMMIT_NONE,
     SCHI_COMMIT_REQUEUE,   /* a yield, or its core is lost: back of the queue */
     SCHI_COMMIT_IDLE,      /* a wait: SCHEDULED -> idle */
-    SCHI_COMMIT_OWN_STACK  /* free a stack of a task's own size */
+    SCHI_COMMIT_OWN_STACK, /* free a stack of a task's own size */
+    SCHI_COMMIT_LOOK       /* nothing was left: who is switched to shows its stack, and goes back */
 } schi_commit_kind;
+
+/* A look at a suspended stack: who looks, and what it sees. In its frame. */
+#define SCHI_FRAMES 48
+typedef struct schi_look_at {
+    schi_ctx *back;
+    unsigned num;
+    void *frames[SCHI_FRAMES];
+} schi_look_at;
 
 /* A thread's record. Its own thread uses it, but for sleeper, slot, and job (the pool's lock). */
 typedef struct schi_thread {
@@ -4758,10 +5209,12 @@ typedef struct schi_thread {
     schi_stack *stack;      /* pooled stack we are on; NULL: at home */
     schi_ctx home;          /* the native stack */
     schi_ctx *left;         /* context we just came from, for the sanitizers */
+    schi_look_at *look;     /* with SCHI_COMMIT_LOOK */
     schi_commit_kind commit;
     sch_task *commit_task;
     schi_stack *commit_stack;
     SCHI_STATE commit_wait;
+    uint64_t begun;         /* when its poll began, with config.task_times */
     unsigned budget;        /* operations left in this poll */
     unsigned no_wait;       /* depth of hooks and drop functions */
     bool searching;
@@ -4772,6 +5225,7 @@ typedef struct schi_thread {
     schi_sleeper sleeper;
     schi_slot slot;
     unsigned number;        /* fixed: index in rt->threads */
+    schi_os_thread os;      /* set before it holds a core */
     struct schi_thread *outer; /* record to go back to when a visit ends */
     /* blocking pool */
     struct schi_thread *idle_next, *idle_prev;
@@ -4801,6 +5255,8 @@ typedef struct schi_pool {
     bool closed;
 } schi_pool;
 
+enum { SCHI_WALK_NONE, SCHI_WALK_BETWEEN, SCHI_WALK_BORROWS };
+
 /* What the standby saw of a core when it last looked. */
 typedef struct schi_look {
     uint64_t polls;
@@ -4818,6 +5274,8 @@ struct sch_runtime {
     schi_core **cores;           /* fixed */
     unsigned num_cores;          /* fixed after start */
     unsigned made_cores;         /* fixed after start */
+    unsigned histogram_len;      /* fixed: buckets of each */
+    SCHI_ATOMIC(uint32_t) seen;  /* SCHI_SEE_...: what somebody wants to know of; rarely written */
     schi_idle idle;
     schi_inject inject;
     struct {
@@ -4835,6 +5293,7 @@ struct sch_runtime {
     schi_thread **threads;
     unsigned max_threads;        /* fixed */
     unsigned num_threads;        /* records of threads that we made */
+    unsigned top_thread;         /* 1 more than the highest number that any has had */
     unsigned num_workers;        /* worker threads, coming ones included */
     unsigned num_reserved; /* threads promised to blocking calls: num_workers >= cores + this */
     sch_task *reserve_first, *reserve_last; /* tasks that wait for a place */
@@ -4853,6 +5312,14 @@ struct sch_runtime {
     bool shared_closed;
     schi_counter remote_schedules, remote_wakes, alarms, looks_done, rescues;
     SCHI_ATOMIC(uint64_t) seeds; /* of the cores' generators */
+    SCHI_ATOMIC(schi_trace *) trace; /* of threads without a core, under trace_lock */
+    schi_spinlock trace_lock;
+    SCHI_ATOMIC(uint64_t) trace_from;  /* earlier events are of a trace before */
+    SCHI_ATOMIC(uint64_t) trace_until; /* when it was stopped; 0: it goes on */
+    schi_counter no_cores;       /* under idle.lock: nobody was woken for want of a core */
+    schi_counter stalls, stall_ns; /* the watchdog */
+    SCHI_ATOMIC(uint32_t) walking; /* SCHI_WALK_...: somebody looks at tasks [17.2] */
+    struct schi_watchdog *watchdog; /* fixed after start; NULL: none */
     SCHI_ATOMIC(uint32_t) signalled; /* sch_wake_signal pushed something */
     SCHI_ATOMIC(uint32_t) guests; /* threads not ours in schi_schedule, and visits */
     SCHI_ATOMIC(uint32_t) closing; /* shutdown has begun */
@@ -4936,6 +5403,148 @@ static SCHI_NOINLINE void schi_hook_task(schi_thread *th, sch_runtime *rt,
     th = schi_no_wait_begin(th, &spare, rt);
     hook(rt->config.hooks.user, task);
     schi_no_wait_end(th, &spare);
+}
+
+/* Seeing ----------------------------------------------------------------------------------------*/
+
+/* What somebody wants to know of: one word, so that where nobody does it costs one branch. */
+enum { SCHI_SEE_HOOKS = 1, SCHI_SEE_TIMES = 2, SCHI_SEE_TRACE = 4 };
+
+static uint32_t schi_seen_by_config(const sch_config *c) {
+    const sch_hooks *h = &c->hooks;
+    uint32_t seen = c->task_times ? SCHI_SEE_TIMES : 0;
+    if (h->on_task_spawn || h->on_task_poll_start || h->on_task_poll_end) seen |= SCHI_SEE_HOOKS;
+    return seen;
+}
+
+/* rlx: who misses the start of a trace misses an event */
+static uint32_t schi_seen(sch_runtime *rt) { return schi_load_rlx(&rt->seen); }
+
+/* Write down an event: on the ring of the core that the thread holds, else on the common one. */
+static SCHI_NOINLINE void schi_trace_event(schi_thread *th, sch_runtime *rt, schi_trace_kind kind,
+                                           uint64_t aux, uint64_t task, uint64_t other) {
+    uint64_t number = th && th->rt == rt ? th->number : SCHI_NO_THREAD;
+    uint64_t what = (uint64_t)kind << 56 | number << 32 | (uint32_t)aux;
+    schi_trace *t;
+    if (th && th->core && th->core->rt == rt) {
+        t = schi_load_acq(&th->core->trace); /* acq: pairs with start */
+        if (t) schi_trace_put(t, what, task, other);
+        return;
+    }
+    t = schi_load_acq(&rt->trace); /* acq: as above */
+    if (!t) return;
+    schi_spin_lock(&rt->trace_lock);
+    schi_trace_put(t, what, task, other);
+    schi_spin_unlock(&rt->trace_lock);
+}
+
+/* The same for what is no task's. */
+static inline void schi_see(schi_thread *th, sch_runtime *rt, schi_trace_kind kind, uint64_t aux) {
+    if (SCHI_LIKELY(!(schi_seen(rt) & SCHI_SEE_TRACE))) return;
+    schi_trace_event(th, rt, kind, aux, 0, 0);
+}
+
+/* How a trace names a task: its descriptor, or else its function. */
+static void schi_trace_task(schi_thread *th, sch_runtime *rt, schi_trace_kind kind,
+                            const sch_task *task) {
+    bool described = task->desc != NULL;
+    schi_trace_event(th, rt, kind, described, task->id,
+                     described ? (uint64_t)(uintptr_t)task->desc
+                               : (uint64_t)(uintptr_t)task->fn.run);
+}
+
+/* A task's time is a statistic that any may read. */
+static void schi_stamp(schi_counter *time, uint64_t now) {
+    schi_store_rlx(time, now); /* rlx: a statistic */
+}
+
+/* It is about to be queued, and not by itself. */
+static void schi_see_wake(schi_thread *th, sch_runtime *rt, sch_task *task) {
+    uint32_t seen = schi_seen(rt);
+    sch_task *by = th && th->rt == rt ? schi_current(th) : NULL;
+    if (seen & SCHI_SEE_TIMES) schi_stamp(&schi_times_of(task)->queued, schi_now_ns());
+    if (seen & SCHI_SEE_TRACE) {
+        schi_trace_event(th, rt, SCHI_TRACE_WAKE, 0, task->id, by ? by->id : 0);
+    }
+}
+
+static SCHI_NOINLINE void schi_see_spawn(schi_thread *th, sch_runtime *rt, sch_task *task) {
+    uint32_t seen = schi_seen(rt);
+    sch_task *by = th && th->rt == rt ? schi_current(th) : NULL;
+    if (seen & SCHI_SEE_TIMES) {
+        uint64_t now = schi_now_ns();
+        schi_stamp(&schi_times_of(task)->spawned, now);
+        schi_stamp(&schi_times_of(task)->queued, now);
+    }
+    if (seen & SCHI_SEE_TRACE) {
+        schi_trace_event(th, rt, SCHI_TRACE_SPAWN, 0, task->id, by ? by->id : 0);
+    }
+    if (rt->config.hooks.on_task_spawn) {
+        schi_hook_task(th, rt, rt->config.hooks.on_task_spawn, task);
+    }
+}
+
+/* It is given a thread. */
+static SCHI_NOINLINE void schi_see_begin(schi_thread *th, sch_runtime *rt, sch_task *task) {
+    uint32_t seen = schi_seen(rt);
+    if (seen & SCHI_SEE_TIMES) {
+        schi_times *times = schi_times_of(task);
+        uint64_t now = schi_now_ns(), queued = schi_counted(&times->queued);
+        if (th->core) {
+            schi_histogram_add(&th->core->histograms[SCH_SCHEDULE_LATENCY],
+                               rt->config.histogram_bits, now > queued ? now - queued : 0);
+        }
+        schi_stamp(&times->begun, now);
+        th->begun = now;
+    }
+    if (seen & SCHI_SEE_TRACE) schi_trace_task(th, rt, SCHI_TRACE_BEGIN, task);
+    if (rt->config.hooks.on_task_poll_start) {
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
+    }
+}
+
+/* The time of the poll that ends, or is interrupted, counts. */
+static void schi_see_polled(schi_thread *th, sch_runtime *rt, sch_task *task) {
+    schi_times *times = schi_times_of(task);
+    uint64_t now = schi_now_ns();
+    if (th->core) {
+        schi_histogram_add(&th->core->histograms[SCH_POLL_TIME], rt->config.histogram_bits,
+                           now > th->begun ? now - th->begun : 0);
+    }
+    schi_stamp(&times->let_go, now);
+    schi_stamp(&times->queued, now); /* if it is queued again at once */
+}
+
+/* It is let go, its end included. */
+static SCHI_NOINLINE void schi_see_end(schi_thread *th, sch_runtime *rt, sch_task *task,
+                                       schi_end how) {
+    uint32_t seen = schi_seen(rt);
+    if (rt->config.hooks.on_task_poll_end) {
+        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
+    }
+    if (seen & SCHI_SEE_TIMES) schi_see_polled(th, rt, task);
+    if (seen & SCHI_SEE_TRACE) {
+        schi_trace_event(th, rt, SCHI_TRACE_END, (uint64_t)how, task->id, 0);
+    }
+}
+
+/* A blocking job waits, or goes on. */
+static SCHI_NOINLINE void schi_see_job(sch_task *task, bool waits) {
+    schi_times *times = schi_times_of(task);
+    schi_stamp(waits ? &times->let_go : &times->begun, schi_now_ns());
+}
+
+/* It goes into blocking code, and leaves the core that it still has; and it comes back. */
+static SCHI_NOINLINE void schi_see_leave(schi_thread *th, sch_runtime *rt) {
+    uint32_t seen = schi_seen(rt);
+    if (seen & SCHI_SEE_TIMES) schi_see_polled(th, rt, schi_current(th));
+    if (seen & SCHI_SEE_TRACE) schi_trace_task(th, rt, SCHI_TRACE_LEAVE, schi_current(th));
+}
+
+static SCHI_NOINLINE void schi_see_return(schi_thread *th, sch_runtime *rt) {
+    uint32_t seen = schi_seen(rt);
+    if (seen & SCHI_SEE_TIMES) th->begun = schi_now_ns();
+    if (seen & SCHI_SEE_TRACE) schi_trace_task(th, rt, SCHI_TRACE_RETURN, schi_current(th));
 }
 
 /* Time: the system's, or with config.paused_clock one that stands still while anything runs. */
@@ -5059,6 +5668,7 @@ static bool schi_wake_one(sch_runtime *rt, bool only_if_none, bool rescue) {
             core = schi_idle_acquire_lent(d, true);
             if (core != SCHI_NO_CORE) schi_count(&rt->cores[core]->m.lends_taken, 1);
         }
+        if (core == SCHI_NO_CORE) schi_count(&rt->no_cores, 1);
     }
     if (core != SCHI_NO_CORE) schi_give_core(rt, rt->cores[core], true, rescue);
     schi_unlock(&d->lock);
@@ -5089,6 +5699,7 @@ static void schi_notify(schi_thread *th, sch_runtime *rt) {
 /* Soft rule: a running worker has more queued than a wake costs. Nothing depends on it: no RMW. */
 static SCHI_NOINLINE void schi_notify_soft(schi_thread *th, sch_runtime *rt) {
     uint32_t word = schi_load_rlx(&rt->idle.word); /* rlx: a hint, see above */
+    schi_count(&th->core->m.notifies, 1);
     if (!schi_idle_may_wake(&rt->idle, word)) return;
     if (schi_wake_one(rt, true, false)) schi_count_wake(th, rt);
 }
@@ -5162,25 +5773,43 @@ static SCHI_NOINLINE void schi_push_remote(schi_thread *th, sch_runtime *rt, sch
 
 /* A task has become SCHEDULED and is ours to queue: to the LIFO slot of our core, or to the back of
  * its queue; without one outside. */
-static void schi_schedule_at(schi_thread *th, sch_task *task, bool back) {
-    sch_runtime *rt = schi_task_runtime(task);
+static inline void schi_schedule_unseen(schi_thread *th, sch_runtime *rt, sch_task *task,
+                                        bool back) {
     schi_core *core = th ? th->core : NULL;
     if (SCHI_UNLIKELY(schi_load_rlx(&task->state) & SCHI_JOB)) { /* rlx: fixed bit */
         schi_sub_seq(&rt->pool.waiting, (uint64_t)1);
-        schi_unpark(&task->thread->sleeper.parker, NULL); /* its thread waits for just this */
+        schi_unpark(&task->on.thread->sleeper.parker, NULL); /* its thread waits for just this */
         return;
     }
     if (SCHI_UNLIKELY(core == NULL || core->rt != rt)) {
         schi_push_remote(th, rt, task);
         return;
     }
-    schi_count(&core->m.local_schedules, 1);
-    if (!back && !rt->config.no_lifo) {
+    if (back || rt->config.no_lifo) {
+        schi_count(&core->m.back_schedules, 1);
+    } else {
         schi_node *old = schi_lifo_swap(&core->q, &task->node);
+        schi_count(&core->m.lifo_schedules, 1);
         if (old == NULL) return;
         task = schi_task_of(old);
     }
     schi_push_back(th, core, task);
+}
+
+/* The same while somebody wants to know of it; apart, so that it costs the other nothing. */
+static SCHI_NOINLINE void schi_schedule_seen(schi_thread *th, sch_runtime *rt, sch_task *task,
+                                             bool back) {
+    schi_see_wake(th, rt, task);
+    schi_schedule_unseen(th, rt, task, back);
+}
+
+static void schi_schedule_at(schi_thread *th, sch_task *task, bool back) {
+    sch_runtime *rt = schi_task_runtime(task);
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) {
+        schi_schedule_seen(th, rt, task, back);
+    } else {
+        schi_schedule_unseen(th, rt, task, back);
+    }
 }
 
 static void schi_schedule(schi_thread *th, sch_task *task) { schi_schedule_at(th, task, false); }
@@ -5328,6 +5957,7 @@ static void schi_timers_serve(schi_thread *th) {
         do {
             e.num = 0;
             schi_wheel_collect(&core->wheel, now, &e);
+            if (e.num > 0) schi_see(th, rt, SCHI_TRACE_TIMERS, e.num);
             schi_grant_expired(th, &e);
         } while (e.num == SCHI_EXPIRE_BATCH);
     }
@@ -5386,6 +6016,7 @@ static void schi_io_poll_driver(schi_thread *th, schi_alarm *mine) {
     schi_ready events[SCHI_POLL_BATCH];
     unsigned n = schi_poller_wait(&th->rt->driver.poller, mine, 0, events);
     schi_count_shared(&th->rt->driver.events, n);
+    if (n > 0) schi_see(th, th->rt, SCHI_TRACE_DRIVER, n);
     schi_io_serve(th, events, n);
 }
 
@@ -5500,19 +6131,31 @@ static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned si
         rt->shared_heaps[size_class] = heap;
     }
     if (heap && !closed) task = schi_heap_alloc(heap);
-    if (task) schi_count(&rt->shared_spawned, 1);
+    if (task) {
+        schi_count(&rt->shared_spawned, 1);
+        task->id = schi_counted(&rt->shared_spawned) * SCHI_ID_STEP;
+    }
     *error = closed ? ESHUTDOWN : ENOMEM;
     schi_unlock(&rt->shared_lock);
     return task;
 }
 
+/* Tasks of every kind that were spawned on this core. */
+static uint64_t schi_core_spawned(const schi_core *core) {
+    return schi_counted(&core->m.spawned) + schi_counted(&core->m.jobs);
+}
+
 /* A block for a new task; the caller stores its state last, which shows it to walkers. core: ours,
  * NULL without one. NULL: errno in *error; drop has not been called. */
 static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, size_t state_size,
-                                           int *error) {
-    unsigned size_class = state_size == 0 ? 0 : schi_heap_class(state_size);
+                                           bool job, int *error) {
+    unsigned size_class;
     schi_heap *heap;
     sch_task *task;
+    size_class = state_size == 0 ? 0 : schi_heap_class(state_size);
+    if (SCHI_UNLIKELY(rt->config.task_times)) {
+        size_class = schi_heap_class(state_size + sizeof(schi_times));
+    }
     if (SCHI_UNLIKELY(core == NULL)) return schi_task_new_shared(rt, size_class, error);
     *error = ESHUTDOWN;
     /* rlx: the first to say no; core->closed is what shutdown counts on, and comes later. */
@@ -5521,7 +6164,10 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
     heap = schi_load_rlx(&core->heaps[size_class]); /* rlx: only the owner writes it */
     if (SCHI_UNLIKELY(!heap) && !(heap = schi_core_heap(core, size_class))) return NULL;
     task = schi_heap_alloc(heap);
-    if (SCHI_LIKELY(task != NULL)) schi_count(&core->m.spawned, 1);
+    if (SCHI_LIKELY(task != NULL)) {
+        schi_count(job ? &core->m.jobs : &core->m.spawned, 1);
+        task->id = core->last_id += SCHI_ID_STEP;
+    }
     return task;
 }
 
@@ -5538,6 +6184,7 @@ static sch_task *schi_take_injected(schi_core *core, uint64_t max) {
     sch_task *first;
     if (n == 0) return NULL;
     schi_count(&core->m.injected, n);
+    schi_count(&core->m.inject_batches, 1);
     first = schi_task_of(node);
     for (node = schi_rd(&node->next); node; node = next) {
         next = schi_rd(&node->next);
@@ -5561,6 +6208,7 @@ static SCHI_NOINLINE sch_task *schi_next_injected(schi_core *core) {
     SCHI_INDEX len;
     sch_task *task;
     core->inject_left = core->inject_interval;
+    schi_count(&core->m.inject_turns, 1);
     if (schi_inject_is_empty(&core->rt->inject)) return NULL;
     len = schi_runq_len(&core->q);
     task = schi_take_injected(core, schi_fair_share(core, len));
@@ -5672,6 +6320,7 @@ static int schi_thread_number(schi_thread *th) {
     unsigned n = 0;
     while (n < rt->max_threads && rt->threads[n]) n++;
     if (n == rt->max_threads) return -EAGAIN;
+    if (n >= rt->top_thread) rt->top_thread = n + 1;
     rt->threads[n] = th;
     th->number = n;
     return 0;
@@ -5768,7 +6417,9 @@ static void schi_core_taken(schi_thread *th, schi_core *core, bool searching) {
     th->core = core;
     th->searching = searching;
     schi_store_rlx(&core->m.thread, (uint64_t)th->number); /* rlx: a statistic */
-    if (schi_counted(&core->m.park_unparks) & 1) schi_count(&core->m.park_unparks, 1);
+    if (!(schi_counted(&core->m.park_unparks) & 1)) return;
+    schi_count(&core->m.park_unparks, 1);
+    schi_see(th, core->rt, SCHI_TRACE_UNPARK, 0);
 }
 
 /* Move everything that this core has queued to the injector, so that it can be given up (J2). */
@@ -5815,6 +6466,7 @@ static void schi_core_leave(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_core *core = th->core;
     SCHI_ASSERT(core && !core->next && !th->searching);
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_leave(th, rt);
     if (!schi_core_is_empty(core) || !schi_inject_is_empty(&rt->inject)) {
         schi_core_hand_off(th, core);
         return;
@@ -5854,6 +6506,7 @@ static bool schi_core_return(schi_thread *th) {
     /* While the core was away the standby may have stopped its alarm: it clears ARMED and then
      * looks at the lent bits, we cleared the bit and then look at ARMED, all seq_cst. */
     schi_standby_arm_if_clear(rt, schi_load_seq(&rt->idle.word));
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_return(th, rt);
     return true;
 }
 
@@ -5888,6 +6541,26 @@ static void schi_commit(schi_thread *th) {
         if (!schi_task_idle(task, th->commit_wait)) schi_requeue(th, task);
         break;
     case SCHI_COMMIT_OWN_STACK: schi_stack_own_free(&th->rt->stacks, th->commit_stack); break;
+    case SCHI_COMMIT_LOOK: SCHI_ASSERT(false); break; /* see schi_land */
+    }
+}
+
+/* Somebody looks at this suspended stack: it tells what is on it, and goes back. */
+static SCHI_NOINLINE void schi_stack_show(schi_thread *th, schi_stack *stack) {
+    schi_look_at *look = th->look;
+    th->commit = SCHI_COMMIT_NONE;
+    look->num = schi_backtrace(look->frames, SCHI_FRAMES);
+    th->left = &stack->ctx;
+    schi_ctx_switch(&stack->ctx, look->back);
+}
+
+/* We are on a task's stack again: to go on, or to be looked at before that. */
+static inline schi_thread *schi_land(schi_stack *stack) {
+    for (;;) {
+        schi_thread *th = schi_self();
+        schi_ctx_landed(&stack->ctx, th->left);
+        if (SCHI_LIKELY(th->commit != SCHI_COMMIT_LOOK)) return th;
+        schi_stack_show(th, stack);
     }
 }
 
@@ -5900,7 +6573,7 @@ static inline schi_ctx *schi_successor(schi_thread *th) {
     if (!core) return &th->home;
     next = schi_next(th, core);
     if (!next) return &th->home;
-    if (next->stack) return &next->stack->ctx;
+    if (next->on.stack) return &next->on.stack->ctx;
     core->next = next;
     if (schi_wants_own_stack(next)) return &th->home;
     s = schi_stack_cached(core);
@@ -5910,6 +6583,10 @@ static inline schi_ctx *schi_successor(schi_thread *th) {
     return &s->ctx;
 }
 
+static inline void schi_count_wait(schi_core *core, sch_wait_kind kind) {
+    if (SCHI_LIKELY(core != NULL)) schi_count(&core->m.waits[kind], 1);
+}
+
 /* Leave the running task's context and come back when it is resumed, maybe on another thread. */
 static schi_thread *schi_switch_away(schi_thread *th, schi_commit_kind kind, SCHI_STATE wait) {
     sch_task *task = schi_current(th);
@@ -5917,9 +6594,12 @@ static schi_thread *schi_switch_away(schi_thread *th, schi_commit_kind kind, SCH
     sch_runtime *rt = th->rt;
     SCHI_ASSERT(task && stack && th->commit == SCHI_COMMIT_NONE);
     schi_stack_check(stack);
-    if (rt->config.hooks.on_task_poll_end)
-        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
-    task->stack = stack;
+    schi_count_wait(th->core, kind == SCHI_COMMIT_REQUEUE ? SCH_WAIT_YIELD : stack->frame.wait);
+    stack->frame.since = SCHI_LIKELY(th->core != NULL) ? th->core->turn_ns : 0;
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) {
+        schi_see_end(th, rt, task, kind == SCHI_COMMIT_REQUEUE ? SCHI_END_YIELDS : SCHI_END_WAITS);
+    }
+    task->on.stack = stack;
     schi_set_current(th, NULL);
     th->commit = kind;
     th->commit_task = task;
@@ -5927,16 +6607,13 @@ static schi_thread *schi_switch_away(schi_thread *th, schi_commit_kind kind, SCH
     th->left = &stack->ctx;
     schi_ctx_switch(&stack->ctx, schi_successor(th));
 
-    th = schi_self(); /* the thread that resumes us */
-    schi_ctx_landed(&stack->ctx, th->left);
+    th = schi_land(stack); /* the thread that resumes us */
     schi_commit(th);
-    task->stack = NULL;
+    task->on.stack = NULL;
     schi_set_current(th, task);
     th->stack = stack;
     th->budget = SCH_BUDGET;
-    if (rt->config.hooks.on_task_poll_start) {
-        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
-    }
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_begin(th, rt, task);
     return th;
 }
 
@@ -5958,6 +6635,14 @@ static inline schi_thread *schi_suspend_task(schi_thread *th, schi_commit_kind k
 
 static schi_frame *schi_frame_of(schi_thread *th) {
     return th->stack ? &th->stack->frame : &th->frame;
+}
+
+/* The running task is about to wait for this. */
+static void schi_waits_for(schi_thread *th, sch_wait_kind kind, const void *what) {
+    schi_frame *f = schi_frame_of(th);
+    f->wait = kind;
+    f->wait_for = what;
+    f->many = false;
 }
 
 /* Is the caller a task that can wait by itself? A poll task cannot, a plain thread is none. */
@@ -6025,7 +6710,9 @@ static int schi_wait_for(schi_thread **thp, SCHI_STATE wait) {
                 schi_clock_may_jump(th->rt);
                 schi_unlock(&th->rt->idle.lock);
             }
+            if (schi_seen(th->rt) & SCHI_SEE_TIMES) schi_see_job(task, true);
             (void)schi_park(&th->sleeper.parker, UINT64_MAX);
+            if (schi_seen(th->rt) & SCHI_SEE_TIMES) schi_see_job(task, false);
         }
     } else {
         th = *thp = schi_suspend_task(th, SCHI_COMMIT_IDLE, wait);
@@ -6088,6 +6775,7 @@ static int schi_join_as_task(schi_thread *th, sch_task *task) {
         return 0;
     }
     if (!schi_task_join_wait(task)) return 0;
+    schi_waits_for(th, SCH_WAIT_JOIN, task);
     if (schi_wait(&th, SCHI_WAIT_CANCEL) == SCHI_BY_CANCELLATION) {
         if (schi_task_join_cancel(task)) return schi_tell_cancelled(th, -EINTR);
         (void)schi_wait(&th, 0); /* BUSY: the grant is on its way, and touches w until then */
@@ -6121,16 +6809,20 @@ static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
     th = schi_self(); /* it may have come back elsewhere from a blocking call */
     if (SCHI_UNLIKELY(!th)) schi_child_end();
     SCHI_USAGE(status == SCH_READY || status == SCH_PENDING);
-    if (rt->config.hooks.on_task_poll_end) {
-        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
-    }
-    schi_set_current(th, NULL);
     again = schi_frame_of(th)->poll_again;
     schi_frame_of(th)->poll_again = false;
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) {
+        schi_end how = again ? SCHI_END_YIELDS : SCHI_END_WAITS;
+        schi_see_end(th, rt, task, status == SCH_READY ? SCHI_END_OVER : how);
+    }
+    schi_set_current(th, NULL);
     if (status == SCH_READY) {
         if (SCHI_UNLIKELY(task->arg != NULL)) schi_task_revoke_ops(task);
         schi_task_end_at(th, rt, th->core, task, 0);
-    } else if (again) {
+        return;
+    }
+    schi_count_wait(th->core, again ? SCH_WAIT_YIELD : SCH_WAIT_POLL_TASK);
+    if (again) {
         if (state & SCHI_NEW) (void)schi_task_clear(task, SCHI_NEW);
         schi_push_back(th, th->core, task);
     } else if (!schi_task_idle(task, SCHI_WAIT_WAKE | SCHI_WAIT_CANCEL)) {
@@ -6150,9 +6842,7 @@ static inline void schi_run(schi_thread *th, sch_task *task) {
     }
     schi_set_current(th, task);
     th->budget = SCH_BUDGET;
-    if (SCHI_UNLIKELY(rt->config.hooks.on_task_poll_start != NULL)) {
-        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
-    }
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_begin(th, rt, task);
     if (state & SCHI_POLL) {
         schi_run_poll(th, task, state);
         return;
@@ -6160,8 +6850,8 @@ static inline void schi_run(schi_thread *th, sch_task *task) {
     task->fn.run(task->arg);
     th = schi_self(); /* it may have waited and come back elsewhere */
     if (SCHI_UNLIKELY(!th)) schi_child_end();
-    if (SCHI_UNLIKELY(rt->config.hooks.on_task_poll_end != NULL)) {
-        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) {
+        schi_see_end(th, rt, task, SCHI_END_OVER);
     }
     schi_set_current(th, NULL);
     SCHI_USAGE(th->stack->frame.shields == 0);
@@ -6184,8 +6874,8 @@ static schi_ctx *schi_loop(void) {
         if (!task) task = schi_next(th, core);
         if (!task) {
             to = &th->home;
-        } else if (task->stack) {
-            to = &task->stack->ctx;
+        } else if (task->on.stack) {
+            to = &task->on.stack->ctx;
         } else if (schi_wants_own_stack(task) && !stack->mapped) {
             core->next = task;
             to = &th->home;
@@ -6210,8 +6900,8 @@ static schi_ctx *schi_loop(void) {
 static void schi_enter(schi_thread *th, sch_task *task) {
     schi_core *core = th->core;
     schi_ctx *to;
-    if (task->stack) {
-        to = &task->stack->ctx;
+    if (task->on.stack) {
+        to = &task->on.stack->ctx;
     } else {
         schi_stack *s = NULL;
         if (schi_wants_own_stack(task)) {
@@ -6315,6 +7005,7 @@ static sch_task *schi_steal(schi_thread *th) {
             if (node) {
                 schi_count(&core->m.steal_operations, 1);
                 schi_count(&core->m.steals, count);
+                schi_see(th, rt, SCHI_TRACE_STEAL, (uint64_t)victim->index << 16 | count);
                 return schi_task_of(node);
             }
         }
@@ -6324,6 +7015,7 @@ static sch_task *schi_steal(schi_thread *th) {
                 schi_count(&core->m.steal_operations, 1);
                 schi_count(&core->m.steals, 1);
                 schi_count(&core->m.lifo_steals, 1);
+                schi_see(th, rt, SCHI_TRACE_STEAL, (uint64_t)victim->index << 16 | 1);
                 return schi_task_of(node);
             }
         }
@@ -6340,6 +7032,8 @@ static sch_task *schi_search(schi_thread *th) {
         if (!schi_idle_try_search(&th->rt->idle)) return NULL;
         th->searching = true;
     }
+    schi_count(&core->m.searches, 1);
+    schi_see(th, th->rt, SCHI_TRACE_SEARCH, 0);
     /* Who will sleep in the driver need not spin: most of what comes does come from there. */
     /* rlx: hints. */
     if (schi_load_rlx(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) rounds = 1;
@@ -6347,6 +7041,7 @@ static sch_task *schi_search(schi_thread *th) {
         for (unsigned i = 0; round > 0 && i < 8u << round; i++) schi_cpu_relax();
         task = schi_take_injected(core, schi_fair_share(core, 0));
         if (!task) task = schi_steal(th);
+        if (!task) schi_count(&core->m.search_spins, 1);
     }
     th->rescue = false;
     if (task) schi_count(&core->m.polls, 1);
@@ -6363,7 +7058,10 @@ static void schi_stop_search(schi_thread *th) {
     if (!last) return;
     queued = schi_runq_len(&core->q) + schi_inject_len(&th->rt->inject);
     /* rlx: a hint */
-    if (queued > 0 && queued >= schi_load_rlx(&core->wake_len)) schi_notify_soft(th, th->rt);
+    if (queued > 0 && queued >= schi_load_rlx(&core->wake_len)) {
+        schi_count(&core->m.relays, 1);
+        schi_notify_soft(th, th->rt);
+    }
 }
 
 /* How many of the tasks that were queued on this core at the last look are still there? */
@@ -6458,6 +7156,7 @@ static schi_core *schi_lie_down(schi_thread *th, bool *searching,
     schi_core *core = th->core, *other = NULL;
     if (core) {
         SCHI_ASSERT(!core->next && schi_core_is_empty(core)); /* J2 */
+        schi_see(th, rt, SCHI_TRACE_PARK, 0);
         schi_count(&core->m.parks, 1);
         schi_count(&core->m.park_unparks, 1);
         if (core->park_polls == schi_counted(&core->m.polls)) schi_count(&core->m.noops, 1);
@@ -6525,6 +7224,7 @@ static void schi_watch_prepare(sch_runtime *rt, schi_nap *nap) {
     uint32_t word = schi_load_seq(&d->word);
     nap->wake = 0;
     if (SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER &&
+        schi_load_seq(&rt->walking) != SCHI_WALK_BORROWS &&
         schi_idle_running(word) == 0 && !schi_work_visible(rt) && schi_pool_is_idle(&rt->pool)) {
         if (!nap->quiet && schi_load_seq(&rt->driver.on)) return; /* ask the driver before that */
         if (next > schi_load_seq(&rt->paused_at)) schi_store_seq(&rt->paused_at, next);
@@ -6628,13 +7328,17 @@ static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap) {
 static void schi_nap_collect(schi_thread *th, schi_nap *nap) {
     sch_runtime *rt = th->rt;
     uint64_t now = schi_clock(rt);
+    unsigned woken;
     while (nap->served < nap->num_events &&
            schi_io_event(&rt->driver, &nap->events[nap->served], &nap->due)) {
         nap->served++;
     }
+    if (nap->num_events > 0) schi_see(th, rt, SCHI_TRACE_DRIVER, nap->num_events);
+    woken = nap->due.num;
     for (unsigned i = 0; i < rt->num_cores && !nap->core; i++) {
         schi_wheel_collect(&rt->cores[i]->wheel, now, &nap->due);
     }
+    if (nap->due.num > woken) schi_see(th, rt, SCHI_TRACE_TIMERS, nap->due.num - woken);
 }
 
 /* They and the rest are granted. */
@@ -6700,6 +7404,7 @@ static void schi_core_give_up(schi_thread *th) {
     if (!core) return;
     schi_core_drain(core);
     open = !core->closed;
+    schi_see(th, rt, SCHI_TRACE_PARK, 0);
     schi_lock(&rt->idle.lock);
     schi_count(&core->m.parks, 1);
     schi_count(&core->m.park_unparks, 1);
@@ -6729,6 +7434,7 @@ static bool schi_turn(schi_thread *th) {
         if (!task) task = schi_next(th, core);
     } while (!task &&
              core->ticks_left == 0); /* not empty-handed, but because maintenance was due */
+    if (!task) schi_count(&core->m.no_local_work, 1);
     if (!task) task = schi_search(th);
     if (!task && schi_load_rlx(&core->wheel.next) != SCH_FOREVER) { /* rlx: our own arming */
         schi_timers_serve(th);
@@ -6737,6 +7443,7 @@ static bool schi_turn(schi_thread *th) {
     if (!task) return false;
     if (th->searching) schi_stop_search(th);
     start = schi_now_ns();
+    core->turn_ns = start;
     core->batch_start_polls = schi_counted(&core->m.polls) - 1;
     schi_enter(th, task);
     if (th->core == core) schi_core_measure(core, schi_now_ns() - start);
@@ -6764,6 +7471,10 @@ static void schi_home(schi_thread *th, schi_waiter *until) {
 /* The current thread becomes one of the runtime's, under this record. */
 static void schi_thread_enter(schi_thread *th) {
     schi_ctx_home(&th->home);
+    th->os = schi_os_self();
+    if (SCHI_UNLIKELY(th->rt && th->rt->config.stack_signal) && th->kind != SCHI_VISITOR) {
+        schi_signal_open(th->rt->config.stack_signal);
+    }
     th->outer = schi_self();
     schi_tls_set(th);
 }
@@ -6877,16 +7588,13 @@ static void schi_job_run(schi_thread *th, sch_task *task) {
         schi_task_end(th, task, SCHI_DROPPED);
         return;
     }
-    task->thread = th;
+    task->on.thread = th;
     schi_set_current(th, task);
     memset(&th->frame, 0, sizeof th->frame);
-    if (rt->config.hooks.on_task_poll_start) {
-        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_start, task);
-    }
+    schi_see_begin(th, rt, task);
     task->fn.run(task->arg);
     if (SCHI_UNLIKELY(!schi_self())) schi_child_end();
-    if (rt->config.hooks.on_task_poll_end)
-        schi_hook_task(th, rt, rt->config.hooks.on_task_poll_end, task);
+    schi_see_end(th, rt, task, SCHI_END_OVER);
     SCHI_USAGE(th->frame.shields == 0);
     schi_set_current(th, NULL);
     schi_task_end(th, task, 0);
@@ -7109,7 +7817,7 @@ static void schi_core_close(schi_thread *th) {
         schi_heap_cancel_all(th, core, schi_load_rlx(&core->heaps[i])); /* rlx: we own the core */
     }
     schi_live_sub(th->rt, SCHI_NOT_IN + (int64_t)schi_counted(&core->m.ended) -
-                              (int64_t)schi_counted(&core->m.spawned));
+                              (int64_t)schi_core_spawned(core));
 }
 
 /* Begin; later calls do nothing. */
@@ -7169,6 +7877,7 @@ static schi_thread *schi_last_visit_begin(sch_runtime *rt) {
     if (schi_thread_number(th) != 0) { /* threads[] has one place more for it */
         th->number = rt->max_threads;
         rt->threads[th->number] = th;
+        rt->top_thread = rt->max_threads + 1;
     }
     schi_unlock(&rt->idle.lock);
     schi_thread_enter(th);
@@ -7252,6 +7961,18 @@ static const char *schi_config_bad(const sch_config *c) {
         (c->standby_period_ns < 100 * SCH_MICROSECOND || c->standby_period_ns > 10 * SCH_SECOND)) {
         return "standby_period_ns";
     }
+    if (c->histogram_bits > 6) return "histogram_bits";
+    if (c->trace_events > (size_t)1 << 26) return "trace_events";
+    if (c->stall_ns && (c->stall_ns < SCH_MILLISECOND || c->stall_ns > 3600 * SCH_SECOND)) {
+        return "stall_ns";
+    }
+    if (!c->stall_ns != !c->on_stall) return "on_stall";
+    if (!c->dump_signal != !c->dump_write) return "dump_write";
+    if (c->dump_signal < 0 || c->dump_signal > 64) return "dump_signal";
+    if (c->stack_signal < 0 || c->stack_signal > 64 ||
+        (c->stack_signal && (!c->stall_ns || c->stack_signal == c->dump_signal))) {
+        return "stack_signal";
+    }
     if (c->thread_stack_size &&
         (c->thread_stack_size < 65536 || c->thread_stack_size > SCHI_STACK_MAX)) {
         return "thread_stack_size";
@@ -7279,6 +8000,8 @@ static void schi_config_defaults(sch_config *c) {
     }
     if (c->standby_period_ns == 0) c->standby_period_ns = SCH_STANDBY_NS;
     if (c->thread_stack_size == 0) c->thread_stack_size = SCH_THREAD_STACK_SIZE;
+    if (c->histogram_bits == 0) c->histogram_bits = 3;
+    if (c->trace_events == 0) c->trace_events = 16384;
 }
 
 static void schi_config_drop(sch_config *c) {
@@ -7318,12 +8041,26 @@ static int schi_config_copy(sch_config *c) {
 
 /* Making and freeing ----------------------------------------------------------------------------*/
 
+static void schi_core_histograms_drop(sch_runtime *rt, schi_core *core) {
+    for (int i = 0; i < SCH_HISTOGRAMS; i++) {
+        schi_histogram_drop(&core->histograms[i], &rt->config.allocator, rt->histogram_len);
+    }
+}
+
 static schi_core *schi_core_new(sch_runtime *rt, unsigned index) {
     schi_core *core =
         (schi_core *)schi_alloc_zeroed(&rt->config.allocator, sizeof *core, SCH_CACHELINE);
     if (!core) return NULL;
+    for (int i = 0; i < SCH_HISTOGRAMS && rt->config.task_times; i++) {
+        if (!schi_histogram_init(&core->histograms[i], &rt->config.allocator, rt->histogram_len)) {
+            schi_core_histograms_drop(rt, core);
+            schi_free(&rt->config.allocator, core, sizeof *core, SCH_CACHELINE);
+            return NULL;
+        }
+    }
     core->rt = rt;
     core->index = index;
+    core->last_id = index + 1;
     core->ticks_left = rt->config.event_interval;
     core->inject_interval =
         rt->config.global_queue_interval ? rt->config.global_queue_interval : 61;
@@ -7350,6 +8087,9 @@ static void schi_core_free(schi_core *core) {
         schi_heap *heap = schi_load_acq(&core->heaps[i]); /* acq: its last owner is joined */
         if (heap) schi_heap_orphan(heap);
     }
+    schi_core_histograms_drop(rt, core);
+    /* acq: pairs with start of a trace */
+    schi_trace_free(schi_load_acq(&core->trace), &rt->config.allocator);
     schi_free(&rt->config.allocator, core, sizeof *core, SCH_CACHELINE);
 }
 
@@ -7403,6 +8143,7 @@ static void schi_runtime_unmake(sch_runtime *rt, int stage) {
     case 2: schi_idle_drop(&rt->idle); /* fallthrough */
     default: break;
     }
+    schi_trace_free(schi_load_acq(&rt->trace), a); /* acq: as for cores */
     schi_free(a, rt->looks, c.workers * sizeof *rt->looks, sizeof(uint64_t));
     schi_free(a, rt->threads, (rt->max_threads + 1) * sizeof *rt->threads, sizeof(void *));
     schi_free(a, rt->cores, c.workers * sizeof *rt->cores, sizeof(void *));
@@ -7418,6 +8159,8 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     int error;
     *stage = 1;
     schi_store_rlx(&rt->paused_at, schi_now_ns()); /* rlx: one thread yet */
+    rt->histogram_len = schi_histogram_buckets(rt->config.histogram_bits);
+    schi_store_rlx(&rt->seen, schi_seen_by_config(&rt->config)); /* rlx: one thread yet */
     if ((error = schi_fork_watch(schi_is_own_thread)) != 0) return error;
     rt->max_threads = 2 * n + 2 * rt->config.max_blocking_threads + 64; /* 64 visitors at once */
     rt->cores = (schi_core **)schi_alloc_zeroed(a, n * sizeof *rt->cores, sizeof(void *));
@@ -7532,7 +8275,8 @@ static int schi_run_slice(schi_thread *th, uint64_t until) {
     schi_core_give_up(th);
     more = more || !schi_inject_is_empty(&rt->inject);
     next = schi_timers_next(rt);
-    if (!more && SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER) {
+    if (!more && SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER &&
+        schi_load_seq(&rt->walking) != SCHI_WALK_BORROWS) {
         if (next > schi_clock(rt)) schi_store_seq(&rt->paused_at, next); /* the clock jumps */
         more = true;
     }
@@ -7651,7 +8395,7 @@ static sch_op_revoked schi_timer_cancel(sch_op *op) {
     return t->wheel && !schi_wheel_remove(t) ? SCH_OP_DONE : SCH_OP_REMOVED;
 }
 
-static const sch_op_type schi_timer_type = {schi_timer_poll, schi_timer_cancel};
+static const sch_op_type schi_timer_type = {schi_timer_poll, schi_timer_cancel, "timer"};
 
 /* Waiting in a frame ----------------------------------------------------------------------------*/
 
@@ -7659,6 +8403,7 @@ static const sch_op_type schi_timer_type = {schi_timer_poll, schi_timer_cancel};
 typedef struct schi_await {
     schi_waiter w;
     schi_thread *th;     /* the caller's; a task may have changed it */
+    bool waited;         /* it has let others run */
 } schi_await;
 
 static int schi_await_init(schi_await *a) {
@@ -7667,6 +8412,7 @@ static int schi_await_init(schi_await *a) {
     error = schi_may_wait(a->th);
     if (error) return error;
     memset(&a->w, 0, sizeof a->w);
+    a->waited = false;
     a->w.deadline = SCH_FOREVER;
     if (schi_in_task(a->th)) {
         a->w.task = schi_current(a->th);
@@ -7703,6 +8449,13 @@ static bool schi_await_grant(schi_await *a, bool cancel, uint64_t deadline) {
         if (deadline != SCH_FOREVER && schi_now_ns() >= deadline) return false;
     }
     return true;
+}
+
+/* What a task is about to wait for. */
+static void schi_waits_for_ops(schi_thread *th, sch_op *const *ops, size_t n) {
+    bool one = n == 1 && ops[0]->kind != 0;
+    schi_waits_for(th, one ? (sch_wait_kind)ops[0]->kind : SCH_WAIT_OPERATION, ops[0]);
+    schi_frame_of(th)->many = n > 1;
 }
 
 /* Leave: afterwards nobody knows of the waiter or of a pending operation. */
@@ -7746,6 +8499,8 @@ static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_
     }
     if (limit && !cancelled) over = schi_op_begin(limit, &a->w, false);
     if (!cancelled && !over) {
+        if (a->w.task) schi_waits_for_ops(a->th, ops, n);
+        a->waited = true;
         granted = schi_await_grant(a, true, a->w.deadline);
         if (!granted && a->w.task) cancelled = true;
     }
@@ -7773,6 +8528,7 @@ static int schi_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
     } while (!error && schi_ops_done(ops, n) == n); /* to be polled again */
     schi_await_drop(&a);
     if (error == -ECANCELED) error = schi_tell_cancelled(a.th, error);
+    if (!a.waited && a.w.task) schi_use_budget(schi_self());
     return error ? error : (int)schi_ops_done(ops, n);
 }
 
@@ -7951,12 +8707,24 @@ static sch_op_revoked schi_io_cancel(sch_op *base) {
     return linked ? SCH_OP_REMOVED : SCH_OP_DONE;
 }
 
-static const sch_op_type schi_io_type = {schi_io_poll, schi_io_cancel};
+static const sch_op_type schi_io_type = {schi_io_poll, schi_io_cancel, "descriptor"};
+
+/* What it counts as when it has to wait. */
+static sch_wait_kind schi_io_kind(uint32_t kind, uint32_t want) {
+    switch (kind) {
+    case SCHI_CALL_ACCEPT: return SCH_WAIT_ACCEPT;
+    case SCHI_CALL_CONNECT: return SCH_WAIT_CONNECT;
+    case SCHI_CALL_SIGNAL: return SCH_WAIT_SIGNAL;
+    case SCHI_CALL_CHILD: return SCH_WAIT_CHILD;
+    default: return want & SCHI_WRITABLE ? SCH_WAIT_WRITE : SCH_WAIT_READ;
+    }
+}
 
 static sch_io_op schi_io_op(const sch_io *io, uint32_t kind, uint32_t want) {
     sch_io_op op;
     memset(&op, 0, sizeof op);
     op.op.type = &schi_io_type;
+    op.op.kind = (uint8_t)schi_io_kind(kind, want);
     if (io) op.io = *io;
     op.call.kind = kind;
     op.call.want = want;
@@ -8025,6 +8793,1487 @@ static int schi_io_close(schi_io *io) {
     } while (!all);
     schi_io_leave(d, io);
     return 0;
+}
+
+/*==================================================================================================
+ * MARK: - [17.1] Metrics, read (private)
+ *   Snapshots, their sums, and both as text for a scraper.
+ *   Uses [10] [13].  Used by [17.2]-[17.4] [18].  Tests: tests/unit/metrics.c, tests/observe
+ *================================================================================================*/
+
+/* The core that the caller holds, if it is of this runtime. */
+static schi_core *schi_core_here(sch_runtime *rt) {
+    schi_thread *th = schi_self();
+    return th && th->core && th->core->rt == rt ? th->core : NULL;
+}
+
+/* Text on its way to the user's function, a buffer at a time; after an error nothing more. The
+ * function may wait, so no caller keeps its thread's record across a put. */
+typedef struct schi_text {
+    sch_write_fn write;
+    void *user;
+    int result;
+    size_t length;
+    char buffer[1024];
+} schi_text;
+
+static void schi_text_init(schi_text *t, sch_write_fn write, void *user) {
+    t->write = write;
+    t->user = user;
+    t->result = 0;
+    t->length = 0;
+}
+
+static int schi_text_flush(schi_text *t) {
+    if (t->result == 0 && t->length > 0) t->result = t->write(t->buffer, t->length, t->user);
+    t->length = 0;
+    return t->result;
+}
+
+static void schi_put_char(schi_text *t, char c) {
+    if (t->length == sizeof t->buffer) (void)schi_text_flush(t);
+    t->buffer[t->length++] = c;
+}
+
+static void schi_put(schi_text *t, const char *text) {
+    while (*text) schi_put_char(t, *text++);
+}
+
+static void schi_put_uint(schi_text *t, uint64_t n) {
+    char digits[20];
+    unsigned i = 0;
+    do digits[i++] = (char)('0' + n % 10), n /= 10; while (n);
+    while (i) schi_put_char(t, digits[--i]);
+}
+
+/* n / 10^digits, as a decimal fraction without zeros at its end. */
+static void schi_put_fraction(schi_text *t, uint64_t n, unsigned digits) {
+    uint64_t unit = 1;
+    for (unsigned i = 0; i < digits; i++) unit *= 10;
+    schi_put_uint(t, n / unit);
+    n %= unit;
+    if (n) schi_put_char(t, '.');
+    for (; n; n %= unit) {
+        unit /= 10;
+        schi_put_char(t, (char)('0' + n / unit));
+    }
+}
+
+/* A time for people: three digits or a few more. */
+static void schi_put_time(schi_text *t, uint64_t ns) {
+    if (ns == UINT64_MAX) {
+        schi_put(t, "an unknown time");
+    } else if (ns < 10 * SCH_MICROSECOND) {
+        schi_put_uint(t, ns), schi_put(t, " ns");
+    } else if (ns < 10 * SCH_MILLISECOND) {
+        schi_put_uint(t, ns / SCH_MICROSECOND), schi_put(t, " us");
+    } else if (ns < 10 * SCH_SECOND) {
+        schi_put_uint(t, ns / SCH_MILLISECOND), schi_put(t, " ms");
+    } else {
+        schi_put_uint(t, ns / SCH_SECOND), schi_put(t, " s");
+    }
+}
+
+/* Readers take the runtime as const; counters and queues are read without changing them. */
+static sch_runtime *schi_unconst(const sch_runtime *rt) { return (sch_runtime *)(uintptr_t)rt; }
+
+static void schi_worker_snapshot(schi_core *core, sch_worker_metrics_snapshot *out) {
+    schi_core_metrics *m = &core->m;
+    schi_wheel_totals(&core->wheel, &out->timer_armed_count, &out->timer_fired_count,
+                      &out->timer_cancelled_count);
+    out->thread = schi_counted(&m->thread);
+    out->poll_count = schi_counted(&m->polls);
+    out->lifo_poll_count = schi_counted(&m->lifo_polls);
+    out->lifo_schedule_count = schi_counted(&m->lifo_schedules);
+    out->lifo_capped_count = schi_counted(&m->lifo_capped);
+    out->local_schedule_count = out->lifo_schedule_count + schi_counted(&m->back_schedules) +
+                                schi_counted(&m->spawned); /* a new task, not a job */
+    out->overflow_count = schi_counted(&m->overflows);
+    out->steal_operations = schi_counted(&m->steal_operations);
+    out->steal_count = schi_counted(&m->steals);
+    out->lifo_steal_count = schi_counted(&m->lifo_steals);
+    out->injector_count = schi_counted(&m->injected);
+    out->injector_batch_count = schi_counted(&m->inject_batches);
+    out->injector_turn_count = schi_counted(&m->inject_turns);
+    out->no_local_work_count = schi_counted(&m->no_local_work);
+    out->search_count = schi_counted(&m->searches);
+    out->search_spin_count = schi_counted(&m->search_spins);
+    out->relay_count = schi_counted(&m->relays);
+    out->park_count = schi_counted(&m->parks);
+    out->park_unpark_count = schi_counted(&m->park_unparks);
+    out->noop_count = schi_counted(&m->noops);
+    out->lend_count = schi_counted(&m->lends);
+    out->lend_taken_count = schi_counted(&m->lends_taken);
+    out->handoff_count = schi_counted(&m->handoffs);
+    out->notify_count = schi_counted(&m->notifies);
+    out->wake_count = schi_counted(&m->wakes);
+    out->forced_yield_count = schi_counted(&m->forced_yields);
+    out->maintenance_count = schi_counted(&m->maintenances);
+    out->spawned_count = schi_core_spawned(core);
+    out->ended_count = schi_counted(&m->ended);
+    out->cancelled_count = schi_counted(&m->cancelled);
+    out->busy_ns = schi_counted(&m->busy_ns);
+    out->mean_poll_ns = schi_counted(&m->mean_poll_ns);
+    out->local_queue_depth = schi_runq_len(&core->q);
+    for (int i = 0; i < SCH_WAIT_KINDS; i++) out->wait_count[i] = schi_counted(&m->waits[i]);
+}
+
+SCHI_STATIC_ASSERT(sizeof(sch_worker_metrics_snapshot) % sizeof(uint64_t) == 0 &&
+                       sizeof(sch_metrics_snapshot) % sizeof(uint64_t) == 0,
+                   "snapshots are whole numbers only");
+
+/* Add a snapshot to a sum, number by number. */
+static void schi_worker_add(sch_worker_metrics_snapshot *sum,
+                            const sch_worker_metrics_snapshot *w) {
+    uint64_t *to = (uint64_t *)(void *)sum;
+    const uint64_t *from = (const uint64_t *)(const void *)w;
+    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
+    sum->thread = sum->mean_poll_ns = 0;
+}
+
+/* Tasks that have a thread. */
+static uint64_t schi_num_running(sch_runtime *rt) {
+    uint64_t n = 0, waiting = schi_load_seq(&rt->pool.waiting); /* jobs; -1 for a moment */
+    schi_lock(&rt->idle.lock); /* records of threads stay while we look */
+    for (unsigned i = 0; i < rt->top_thread; i++) {
+        if (rt->threads[i] && schi_current(rt->threads[i])) n++;
+    }
+    schi_unlock(&rt->idle.lock);
+    return waiting < n ? n - waiting : n;
+}
+
+static uint64_t schi_num_alive(sch_runtime *rt) {
+    uint64_t ended = schi_counted(&rt->shared_ended), spawned;
+    for (unsigned i = 0; i < rt->num_cores; i++) ended += schi_counted(&rt->cores[i]->m.ended);
+    spawned = schi_counted(&rt->shared_spawned); /* after ended: the difference is not too small */
+    for (unsigned i = 0; i < rt->num_cores; i++) spawned += schi_core_spawned(rt->cores[i]);
+    return spawned > ended ? spawned - ended : 0;
+}
+
+static void schi_snapshot(sch_runtime *rt, sch_metrics_snapshot *out) {
+    uint32_t word = schi_load_seq(&rt->idle.word);
+    uint64_t busy;
+    memset(out, 0, sizeof *out);
+    out->num_workers = rt->num_cores;
+    out->num_alive_tasks = schi_num_alive(rt);
+    out->num_running_tasks = schi_num_running(rt);
+    out->injection_queue_depth = schi_inject_len(&rt->inject);
+    out->num_idle_workers = rt->num_cores - schi_idle_running(word);
+    out->num_searching = schi_idle_searching(word);
+    schi_lock(&rt->idle.lock);
+    out->num_worker_threads = rt->num_workers;
+    schi_unlock(&rt->idle.lock);
+    out->num_blocking_threads = schi_counted(&rt->pool.threads);
+    out->num_idle_blocking_threads = schi_counted(&rt->pool.idle_threads);
+    out->blocking_queue_depth = schi_counted(&rt->pool.queued);
+    out->remote_schedule_count = schi_counted(&rt->remote_schedules);
+    out->remote_wake_count = schi_counted(&rt->remote_wakes);
+    out->notify_no_core_count = schi_counted(&rt->no_cores);
+    out->standby_alarm_count = schi_counted(&rt->alarms);
+    out->standby_look_count = schi_counted(&rt->looks_done);
+    out->standby_rescue_count = schi_counted(&rt->rescues);
+    out->stack_count = schi_counted(&rt->stacks.num_stacks);
+    out->stack_free_count = schi_counted(&rt->stacks.num_free);
+    out->io_opened_count = schi_counted(&rt->driver.opened);
+    out->io_closed_count = schi_counted(&rt->driver.closed);
+    out->io_event_count = schi_counted(&rt->driver.events);
+    out->stall_count = schi_counted(&rt->stalls);
+    out->stall_ns = schi_counted(&rt->stall_ns);
+    out->num_queued_tasks = out->injection_queue_depth + out->blocking_queue_depth;
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        sch_worker_metrics_snapshot w;
+        schi_worker_snapshot(rt->cores[i], &w);
+        schi_worker_add(&out->total, &w);
+        out->num_queued_tasks += w.local_queue_depth + !schi_lifo_is_empty(&rt->cores[i]->q);
+        out->timer_count += schi_wheel_len(&rt->cores[i]->wheel);
+    }
+    out->cancelled_tasks_count = out->total.cancelled_count + schi_counted(&rt->shared_cancelled);
+    out->spawned_tasks_count = out->total.spawned_count + schi_counted(&rt->shared_spawned);
+    busy = out->num_running_tasks + out->num_queued_tasks;
+    out->num_waiting_tasks = out->num_alive_tasks > busy ? out->num_alive_tasks - busy : 0;
+}
+
+/* The count of a bucket, of one core or of all. */
+static uint64_t schi_histogram_count(sch_runtime *rt, sch_histogram which, unsigned worker,
+                                     unsigned bucket) {
+    uint64_t n = 0;
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        if (worker != SCH_ALL_WORKERS && worker != i) continue;
+        n += schi_counted(&rt->cores[i]->histograms[which].counts[bucket]);
+    }
+    return n;
+}
+
+/* Text for a scraper ----------------------------------------------------------------------------*/
+
+static const char *const schi_wait_names[SCH_WAIT_KINDS] = {
+    "yield", "suspend", "join", "timer", "read", "write", "accept", "connect",
+    "signal", "child", "operation", "place", "poll_task"};
+
+typedef enum schi_metric_kind {
+    SCHI_COUNTER, SCHI_GAUGE,
+    SCHI_COUNTER_NS, SCHI_GAUGE_NS, /* nanoseconds, written as seconds */
+    SCHI_UNWRITTEN                  /* of no use to a scraper */
+} schi_metric_kind;
+
+/* A number of a snapshot: in the order of its structure, so that its place is its index. */
+typedef struct schi_metric {
+    schi_metric_kind kind;
+    const char *name, *help;
+} schi_metric;
+
+static const schi_metric schi_worker_metrics[] = {
+    {SCHI_UNWRITTEN, "thread", ""},
+    {SCHI_COUNTER, "polls", "Times a task was given the core."},
+    {SCHI_COUNTER, "lifo_polls", "Polls of tasks from the LIFO slot."},
+    {SCHI_COUNTER, "lifo_schedules", "Tasks put into the LIFO slot."},
+    {SCHI_COUNTER, "lifo_capped", "Times the LIFO slot gave way to the queue."},
+    {SCHI_COUNTER, "local_schedules", "Tasks spawned and woken on the core for itself."},
+    {SCHI_COUNTER, "overflows", "Times a full queue moved tasks to the injector."},
+    {SCHI_COUNTER, "steal_operations", "Times the core stole tasks."},
+    {SCHI_COUNTER, "steals", "Tasks that the core stole."},
+    {SCHI_COUNTER, "lifo_steals", "Tasks stolen from a LIFO slot behind a long poll."},
+    {SCHI_COUNTER, "injector_tasks", "Tasks taken from the injector."},
+    {SCHI_COUNTER, "injector_batches", "Batches taken from the injector."},
+    {SCHI_COUNTER, "injector_turns", "Times the injector had its turn before local tasks."},
+    {SCHI_COUNTER, "no_local_work", "Times nothing was queued locally or in the injector."},
+    {SCHI_COUNTER, "searches", "Times the core searched the others' queues."},
+    {SCHI_COUNTER, "search_spins", "Rounds of searching that found nothing."},
+    {SCHI_COUNTER, "relays", "Times the last searcher found work and woke another."},
+    {SCHI_COUNTER, "parks", "Times the core was given up for want of work."},
+    {SCHI_COUNTER, "park_unparks", "Parks and unparks: odd while the core is parked."},
+    {SCHI_COUNTER, "noops", "Times the core was parked again without a poll."},
+    {SCHI_COUNTER, "lends", "Blocking calls that lent the core."},
+    {SCHI_COUNTER, "lends_taken", "Lent cores that were taken before the call was back."},
+    {SCHI_COUNTER, "handoffs", "Blocking calls that handed the core to another thread."},
+    {SCHI_COUNTER, "notifies", "Times the queue was worth waking another worker."},
+    {SCHI_COUNTER, "wakes", "Threads woken by the core."},
+    {SCHI_COUNTER, "forced_yields", "Tasks that used up their budget."},
+    {SCHI_COUNTER, "maintenances", "Rounds of maintenance."},
+    {SCHI_COUNTER, "spawned_tasks", "Tasks spawned on the core."},
+    {SCHI_COUNTER, "ended_tasks", "Tasks that ended on the core."},
+    {SCHI_COUNTER, "cancelled_tasks", "Tasks that ended on the core by cancellation."},
+    {SCHI_COUNTER, "timers_armed", "Timers armed."},
+    {SCHI_COUNTER, "timers_fired", "Timers whose time has come."},
+    {SCHI_COUNTER, "timers_cancelled", "Timers disarmed before their time."},
+    {SCHI_COUNTER_NS, "busy_seconds", "Time spent on batches of tasks."},
+    {SCHI_GAUGE_NS, "mean_poll_seconds", "Moving average of the time of a poll."},
+    {SCHI_GAUGE, "queue_depth", "Tasks in the local queue, without the LIFO slot."},
+};
+
+static const schi_metric schi_runtime_metrics[] = {
+    {SCHI_GAUGE, "workers", "Cores: tasks that can run at the same time."},
+    {SCHI_GAUGE, "alive_tasks", "Tasks spawned and not ended."},
+    {SCHI_GAUGE, "running_tasks", "Tasks that have a thread."},
+    {SCHI_GAUGE, "queued_tasks", "Tasks that are ready and not running."},
+    {SCHI_GAUGE, "waiting_tasks", "Tasks that wait."},
+    {SCHI_GAUGE, "injector_depth", "Tasks in the injector."},
+    {SCHI_GAUGE, "worker_threads", "Threads that run tasks or are in sch_block_in_place."},
+    {SCHI_GAUGE, "idle_workers", "Cores that nobody holds."},
+    {SCHI_GAUGE, "searching_workers", "Cores that look for work."},
+    {SCHI_GAUGE, "blocking_threads", "Threads of the blocking pool."},
+    {SCHI_GAUGE, "idle_blocking_threads", "Threads of the blocking pool without a job."},
+    {SCHI_GAUGE, "blocking_queue_depth", "Blocking jobs that wait for a thread."},
+    {SCHI_COUNTER, "tasks_spawned", "Tasks spawned, also from outside."},
+    {SCHI_COUNTER, "tasks_cancelled", "Tasks ended by cancellation, also outside."},
+    {SCHI_COUNTER, "remote_schedules", "Tasks queued from outside."},
+    {SCHI_COUNTER, "remote_wakes", "Threads woken from outside."},
+    {SCHI_COUNTER, "notifies_without_core", "Times nobody was woken for want of a free core."},
+    {SCHI_COUNTER, "standby_alarms", "Times the standby's alarm was set."},
+    {SCHI_COUNTER, "standby_looks", "Times the standby's alarm rang."},
+    {SCHI_COUNTER, "standby_rescues", "Threads woken by the standby for late tasks."},
+    {SCHI_GAUGE, "stacks", "Task stacks of the common size."},
+    {SCHI_GAUGE, "free_stacks", "Of these, in the common pool."},
+    {SCHI_GAUGE, "armed_timers", "Timers armed now."},
+    {SCHI_COUNTER, "descriptors_opened", "Descriptors given to the runtime."},
+    {SCHI_COUNTER, "descriptors_closed", "Descriptors closed."},
+    {SCHI_COUNTER, "descriptor_events", "Events of descriptors."},
+    {SCHI_COUNTER, "stalls", "Polls that the watchdog reported."},
+    {SCHI_COUNTER_NS, "stall_seconds", "How long these have lasted."},
+};
+
+SCHI_STATIC_ASSERT(sizeof schi_worker_metrics / sizeof *schi_worker_metrics * sizeof(uint64_t) ==
+                       offsetof(sch_worker_metrics_snapshot, wait_count),
+                   "every number of a worker's snapshot is in the table");
+SCHI_STATIC_ASSERT(sizeof schi_runtime_metrics / sizeof *schi_runtime_metrics * sizeof(uint64_t) ==
+                       offsetof(sch_metrics_snapshot, total),
+                   "every number of a runtime's snapshot is in the table");
+
+/* Name and type of a family. */
+static void schi_put_family(schi_text *t, sch_metrics_format format, const char *prefix,
+                            const char *name, const char *type, const char *help) {
+    const char *total = strcmp(type, "counter") == 0 && format == SCH_PROMETHEUS ? "_total" : "";
+    size_t n = strlen(name);
+    schi_put(t, "# HELP "), schi_put(t, prefix), schi_put(t, name), schi_put(t, total);
+    schi_put_char(t, ' '), schi_put(t, help);
+    schi_put(t, "\n# TYPE "), schi_put(t, prefix), schi_put(t, name), schi_put(t, total);
+    schi_put_char(t, ' '), schi_put(t, type), schi_put_char(t, '\n');
+    if (format == SCH_OPENMETRICS && n > 8 && strcmp(name + n - 8, "_seconds") == 0) {
+        schi_put(t, "# UNIT "), schi_put(t, prefix), schi_put(t, name), schi_put(t, " seconds\n");
+    }
+}
+
+static void schi_put_value(schi_text *t, schi_metric_kind kind, uint64_t value) {
+    schi_put_char(t, ' ');
+    schi_put_fraction(t, value, kind == SCHI_COUNTER_NS || kind == SCHI_GAUGE_NS ? 9 : 0);
+    schi_put_char(t, '\n');
+}
+
+static bool schi_metric_counts(const schi_metric *m) {
+    return m->kind == SCHI_COUNTER || m->kind == SCHI_COUNTER_NS;
+}
+
+static void schi_put_runtime_metric(schi_text *t, sch_metrics_format format,
+                                    const sch_metrics_snapshot *s, size_t i) {
+    const schi_metric *m = &schi_runtime_metrics[i];
+    bool counts = schi_metric_counts(m);
+    schi_put_family(t, format, "sch_", m->name, counts ? "counter" : "gauge", m->help);
+    schi_put(t, "sch_"), schi_put(t, m->name), schi_put(t, counts ? "_total" : "");
+    schi_put_value(t, m->kind, ((const uint64_t *)(const void *)s)[i]);
+}
+
+static void schi_put_worker_metric(schi_text *t, sch_metrics_format format, sch_runtime *rt,
+                                   size_t i) {
+    const schi_metric *m = &schi_worker_metrics[i];
+    bool counts = schi_metric_counts(m);
+    if (m->kind == SCHI_UNWRITTEN) return;
+    schi_put_family(t, format, "sch_worker_", m->name, counts ? "counter" : "gauge", m->help);
+    for (unsigned c = 0; c < rt->num_cores; c++) {
+        sch_worker_metrics_snapshot w;
+        schi_worker_snapshot(rt->cores[c], &w);
+        schi_put(t, "sch_worker_"), schi_put(t, m->name), schi_put(t, counts ? "_total" : "");
+        schi_put(t, "{worker=\""), schi_put_uint(t, c), schi_put(t, "\"}");
+        schi_put_value(t, m->kind, ((const uint64_t *)(const void *)&w)[i]);
+    }
+}
+
+static void schi_put_waits(schi_text *t, sch_metrics_format format, sch_runtime *rt) {
+    schi_put_family(t, format, "sch_worker_", "waits", "counter", "Waits begun, by what for.");
+    for (unsigned c = 0; c < rt->num_cores; c++) {
+        for (int i = 0; i < SCH_WAIT_KINDS; i++) {
+            schi_put(t, "sch_worker_waits_total{worker=\""), schi_put_uint(t, c);
+            schi_put(t, "\",for=\""), schi_put(t, schi_wait_names[i]), schi_put(t, "\"}");
+            schi_put_value(t, SCHI_COUNTER, schi_counted(&rt->cores[c]->m.waits[i]));
+        }
+    }
+}
+
+/* A histogram of all cores; of its buckets those that end at a power of two from 2^10 ns on. */
+static void schi_put_histogram(schi_text *t, sch_metrics_format format, sch_runtime *rt,
+                               sch_histogram which, const char *name, const char *help) {
+    uint64_t below = 0, sum = 0;
+    unsigned bucket = 0, last = rt->histogram_len - 1;
+    schi_put_family(t, format, "sch_", name, "histogram", help);
+    for (unsigned power = 10; power < SCHI_HISTOGRAM_TOP; power++) {
+        uint64_t limit = (UINT64_C(1) << power) - 1;
+        for (; bucket < last && schi_histogram_limit(rt->config.histogram_bits, bucket) <= limit;
+             bucket++) {
+            below += schi_histogram_count(rt, which, SCH_ALL_WORKERS, bucket);
+        }
+        schi_put(t, "sch_"), schi_put(t, name), schi_put(t, "_bucket{le=\"");
+        schi_put_fraction(t, limit, 9), schi_put(t, "\"}");
+        schi_put_value(t, SCHI_COUNTER, below);
+    }
+    for (; bucket <= last; bucket++) {
+        below += schi_histogram_count(rt, which, SCH_ALL_WORKERS, bucket);
+    }
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        sum += schi_counted(&rt->cores[i]->histograms[which].sum);
+    }
+    schi_put(t, "sch_"), schi_put(t, name), schi_put(t, "_bucket{le=\"+Inf\"}");
+    schi_put_value(t, SCHI_COUNTER, below);
+    schi_put(t, "sch_"), schi_put(t, name), schi_put(t, "_sum");
+    schi_put_value(t, SCHI_COUNTER_NS, sum);
+    schi_put(t, "sch_"), schi_put(t, name), schi_put(t, "_count");
+    schi_put_value(t, SCHI_COUNTER, below);
+}
+
+static void schi_put_metrics(schi_text *t, sch_metrics_format format, sch_runtime *rt) {
+    sch_metrics_snapshot s;
+    schi_snapshot(rt, &s);
+    for (size_t i = 0; i < sizeof schi_runtime_metrics / sizeof *schi_runtime_metrics; i++) {
+        schi_put_runtime_metric(t, format, &s, i);
+    }
+    for (size_t i = 0; i < sizeof schi_worker_metrics / sizeof *schi_worker_metrics; i++) {
+        schi_put_worker_metric(t, format, rt, i);
+    }
+    schi_put_waits(t, format, rt);
+    if (rt->config.task_times) {
+        schi_put_histogram(t, format, rt, SCH_POLL_TIME, "poll_time_seconds",
+                           "How long tasks had a core in one go.");
+        schi_put_histogram(t, format, rt, SCH_SCHEDULE_LATENCY, "schedule_latency_seconds",
+                           "How long tasks were ready before they had a core.");
+    }
+    if (format == SCH_OPENMETRICS) schi_put(t, "# EOF\n");
+}
+
+/*==================================================================================================
+ * MARK: - [17.2] Looking at tasks (private)
+ *   Every live task, with what it waits for and where; what each worker does.
+ *   Uses [6] [7] [13] [14.1] [17.1].  Used by [17.4] [18].
+ *   Tests: tests/unit/dump.c, tests/model/observe.c
+ *
+ *   Nothing is stopped. A task that waits is borrowed (schi_task_borrow): it becomes SCHEDULED, as
+ *   if it were about to run, so nobody else touches its stack, and a wake, grant or cancel that
+ *   comes meanwhile leaves its bit in the state, as it does at any task that is SCHEDULED. To give
+ *   it back is what the worker does whose task waits: idle, or if something has come, the queue. So
+ *   a look can lose nothing that a running task could not lose, and idle workers are woken for what
+ *   it queues as for any other push.
+ *   A borrowed stack tells its backtrace itself: the looker switches to it with SCHI_COMMIT_LOOK,
+ *   schi_land calls schi_stack_show there, which switches back.
+ *   One walk at a time: a second could not tell borrowed from queued.
+ *================================================================================================*/
+#define SCHI_SHOW_ROOM 8192u /* bytes of stack that a backtrace may take */
+
+/* What was seen of a task. */
+typedef struct schi_seen_task {
+    sch_task_info info;
+    char text[96];
+    size_t length;
+    schi_look_at look;
+} schi_seen_task;
+
+static void schi_say(schi_seen_task *s, const char *text) {
+    while (*text && s->length + 1 < sizeof s->text) s->text[s->length++] = *text++;
+    s->text[s->length] = 0;
+}
+
+static void schi_say_uint(schi_seen_task *s, uint64_t n) {
+    char digits[21];
+    unsigned i = sizeof digits - 1;
+    digits[i] = 0;
+    do digits[--i] = (char)('0' + n % 10), n /= 10; while (n);
+    schi_say(s, digits + i);
+}
+
+/* An operation, in words. Whoever completes it meanwhile leaves what is read here alone. */
+static void schi_say_op(schi_seen_task *s, const sch_op *op, uint64_t now) {
+    if (op->kind == 0) {
+        schi_say(s, op->type->name ? op->type->name : "operation");
+    } else if (op->kind == SCH_WAIT_TIMER) {
+        uint64_t until = ((const sch_timer *)(const void *)op)->until;
+        schi_say(s, "timer in "), schi_say_uint(s, until > now ? (until - now) / 1000000 : 0);
+        schi_say(s, " ms");
+    } else {
+        int fd = sch_io_fd(&((const sch_io_op *)(const void *)op)->io);
+        schi_say(s, schi_wait_names[op->kind]);
+        if (fd < 0) {
+            schi_say(s, " of a closed descriptor");
+        } else {
+            schi_say(s, " of descriptor "), schi_say_uint(s, (uint64_t)fd);
+        }
+    }
+}
+
+/* What a borrowed task on a stack, or a job, waits for. */
+static void schi_say_frame(schi_seen_task *s, const schi_frame *f, uint64_t now) {
+    s->info.wait = f->wait;
+    switch (f->wait) {
+    case SCH_WAIT_SUSPEND: schi_say(s, "sch_suspend"); break;
+    case SCH_WAIT_PLACE: schi_say(s, "a thread for sch_block_in_place"); break;
+    case SCH_WAIT_JOIN:
+        schi_say(s, "join of task ");
+        schi_say_uint(s, ((const sch_task *)f->wait_for)->id);
+        break;
+    default:
+        if (f->many) schi_say(s, "the first of several: ");
+        schi_say_op(s, (const sch_op *)f->wait_for, now);
+    }
+}
+
+/* What a borrowed poll task waits for: its pending operations, else somebody's sch_wake. */
+static void schi_say_poll(schi_seen_task *s, const sch_task *task, uint64_t now) {
+    const sch_op *op = (const sch_op *)task->arg;
+    s->info.wait = SCH_WAIT_POLL_TASK;
+    if (!op) schi_say(s, "sch_wake");
+    for (; op; op = op->link) {
+        schi_say_op(s, op, now);
+        if (op->link) schi_say(s, ", ");
+    }
+}
+
+/* Have a borrowed stack show its backtrace. */
+static void schi_stack_look(schi_stack *stack, schi_look_at *look) {
+    schi_thread *th = schi_self(), spare;
+    schi_ctx *me;
+#if SCHI_UCONTEXT
+    size_t room = 0; /* unknown: it might overflow */
+#else
+    size_t room = (size_t)((char *)stack->ctx.sp - stack->mapping);
+#endif
+    if (room < SCHI_SHOW_ROOM + schi_page_size()) return;
+    (void)schi_backtrace(look->frames, 1); /* the first call may load a library: on our stack */
+    if (!th) { /* a plain thread needs a record to switch */
+        memset(&spare, 0, sizeof spare);
+        spare.kind = SCHI_VISITOR;
+        schi_thread_enter(th = &spare);
+    }
+    me = th->stack ? &th->stack->ctx : &th->home;
+    SCHI_ASSERT(th->commit == SCHI_COMMIT_NONE);
+    look->back = me;
+    th->look = look;
+    th->commit = SCHI_COMMIT_LOOK;
+    th->left = me;
+    schi_ctx_switch(me, &stack->ctx);
+    schi_ctx_landed(me, th->left);
+    if (th == &spare) schi_thread_leave(th);
+}
+
+/* Take a task that waits and look at it. false: it does not wait. */
+static bool schi_look_waiting(sch_runtime *rt, sch_task *task, schi_seen_task *s) {
+    SCHI_STATE wait, kind;
+    uint64_t now;
+    schi_store_seq(&rt->walking, (uint32_t)SCHI_WALK_BORROWS); /* a paused clock stands still */
+    if (!schi_task_borrow(task, &wait)) {
+        schi_store_seq(&rt->walking, (uint32_t)SCHI_WALK_BETWEEN);
+        return false;
+    }
+    now = schi_clock(rt);
+    kind = schi_load_rlx(&task->state) & (SCHI_POLL | SCHI_JOB); /* rlx: fixed bits */
+    s->info.phase = SCH_PHASE_WAITING;
+    if (kind == SCHI_POLL) {
+        schi_say_poll(s, task, now);
+    } else if (kind == SCHI_JOB) {
+        schi_say_frame(s, &task->on.thread->frame, now);
+    } else {
+        const schi_frame *f = &task->on.stack->frame;
+        schi_say_frame(s, f, now);
+        if (f->since && !rt->config.task_times) s->info.phase_ns = schi_now_ns() - f->since;
+        schi_stack_look(task->on.stack, &s->look);
+    }
+    if (!schi_task_idle(task, wait)) schi_schedule(schi_self(), task);
+    schi_store_seq(&rt->walking, (uint32_t)SCHI_WALK_BETWEEN);
+    if (SCHI_UNLIKELY(rt->config.paused_clock)) {
+        schi_lock(&rt->idle.lock);
+        schi_clock_may_jump(rt);
+        schi_unlock(&rt->idle.lock);
+    }
+    return true;
+}
+
+/* The core that a thread holds, SCHI_NO_CORE: none. Under idle.lock. */
+static unsigned schi_core_of(sch_runtime *rt, unsigned thread) {
+    for (unsigned i = 0; i < rt->num_cores; i++) {
+        uint64_t bit = UINT64_C(1) << (i % 64);
+        if (schi_counted(&rt->cores[i]->m.thread) != thread) continue;
+        if (!(schi_load_seq(&rt->idle.lent[i / 64]) & bit)) return i;
+    }
+    return SCHI_NO_CORE;
+}
+
+/* A task that does not wait: does it run? */
+static void schi_look_running(sch_runtime *rt, sch_task *task, schi_seen_task *s) {
+    schi_lock(&rt->idle.lock); /* records of threads stay while we look */
+    for (unsigned i = 0; i < rt->top_thread; i++) {
+        if (!rt->threads[i] || schi_current(rt->threads[i]) != task) continue;
+        s->info.worker = schi_core_of(rt, i);
+        s->info.phase = s->info.worker != SCHI_NO_CORE || rt->threads[i]->kind == SCHI_BLOCKING
+                            ? SCH_PHASE_RUNNING
+                            : SCH_PHASE_BLOCKING;
+    }
+    schi_unlock(&rt->idle.lock);
+}
+
+static uint64_t schi_since(uint64_t now, uint64_t then) { return now > then ? now - then : 0; }
+
+static void schi_look_at_times(sch_task *task, sch_task_info *info) {
+    schi_times *times = schi_times_of(task);
+    uint64_t now = schi_now_ns(), then;
+    info->age_ns = schi_since(now, schi_counted(&times->spawned));
+    switch (info->phase) {
+    case SCH_PHASE_QUEUED: then = schi_counted(&times->queued); break;
+    case SCH_PHASE_RUNNING: then = schi_counted(&times->begun); break;
+    default: then = schi_counted(&times->let_go);
+    }
+    info->phase_ns = schi_since(now, then);
+}
+
+/* Everything about a task of which we hold a reference. */
+static void schi_look_at_task(sch_runtime *rt, sch_task *task, schi_seen_task *s) {
+    const sch_spawn_desc *desc = task->desc;
+    sch_task_info *info = &s->info;
+    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with whoever set what is there */
+    memset(info, 0, sizeof *info);
+    s->length = 0;
+    s->text[0] = 0;
+    s->look.num = 0;
+    info->id = task->id;
+    info->name = desc && desc->name ? desc->name : "";
+    info->file = desc && desc->file ? desc->file : "";
+    info->line = desc ? desc->line : 0;
+    memcpy(&info->fn, &task->fn, sizeof info->fn);
+    info->kind = state & SCHI_POLL  ? SCH_TASK_POLL
+                 : state & SCHI_JOB ? SCH_TASK_BLOCKING
+                                    : SCH_TASK_STACK;
+    info->cancelled = (state & SCHI_CANCELLED) != 0;
+    info->worker = UINT_MAX;
+    info->phase_ns = info->age_ns = UINT64_MAX;
+    info->wait = SCH_WAIT_KINDS;
+    if (!schi_look_waiting(rt, task, s)) schi_look_running(rt, task, s);
+    if (rt->config.task_times) schi_look_at_times(task, info);
+    info->wait_text = s->text;
+    info->frames = s->look.frames;
+    info->num_frames = s->look.num;
+}
+
+/* One walk over all slabs. */
+typedef struct schi_walk {
+    sch_runtime *rt;
+    sch_task_fn fn;
+    void *user;
+    schi_seen_task seen;
+} schi_walk;
+
+static int schi_walk_heap(schi_walk *w, schi_heap *heap) {
+    schi_slab *s = heap ? schi_load_acq(&heap->slabs) : NULL; /* acq: pairs with grow */
+    for (; s; s = s->next) {
+        uint32_t used = schi_load_acq(&s->used); /* acq: pairs with alloc */
+        for (uint32_t i = 0; i < used; i++) {
+            sch_task *task = schi_slab_block(s, i);
+            bool live;
+            int result;
+            if (!schi_task_try_retain(task)) continue;
+            /* acq: pairs with complete */
+            live = !(schi_load_acq(&task->state) & SCHI_COMPLETE);
+            if (live) schi_look_at_task(w->rt, task, &w->seen);
+            schi_task_release(schi_core_here(w->rt), task);
+            if (!live) continue;
+            result = w->fn(&w->seen.info, w->user);
+            if (result) return result;
+        }
+    }
+    return 0;
+}
+
+static int schi_walk_tasks(sch_runtime *rt, sch_task_fn fn, void *user) {
+    schi_walk w;
+    int result = 0;
+    w.rt = rt;
+    w.fn = fn;
+    w.user = user;
+    for (unsigned c = 0; c <= rt->num_cores; c++) {
+        for (unsigned i = 0; i < SCHI_HEAP_CLASSES && !result; i++) {
+            schi_heap *heap;
+            if (c < rt->num_cores) {
+                /* acq: pairs with rel in core_heap */
+                heap = schi_load_acq(&rt->cores[c]->heaps[i]);
+            } else {
+                schi_lock(&rt->shared_lock);
+                heap = rt->shared_heaps[i];
+                schi_unlock(&rt->shared_lock);
+            }
+            result = schi_walk_heap(&w, heap);
+        }
+    }
+    return result;
+}
+
+/* Be the only one who walks. 0, or a negative errno. */
+static int schi_walk_begin(sch_runtime *rt) {
+    schi_thread *th = schi_self();
+    uint32_t none = SCHI_WALK_NONE;
+    if (th && th->no_wait > 0) return -EPERM;
+    /* acqrel: what the walk before left is ours. */
+    return schi_cas_acqrel(&rt->walking, &none, (uint32_t)SCHI_WALK_BETWEEN) ? 0 : -EBUSY;
+}
+
+static void schi_walk_end(sch_runtime *rt) {
+    schi_store_seq(&rt->walking, (uint32_t)SCHI_WALK_NONE);
+}
+
+/* Dump as text ----------------------------------------------------------------------------------*/
+
+/* What the dynamic linker knows of an address; dladdr is not in every libc's strict headers. */
+typedef struct schi_symbol {
+    const char *file;
+    void *base;
+    const char *name;
+    void *address;
+} schi_symbol;
+
+#if defined(__APPLE__)
+extern int schi_libc_dladdr(const void *address, schi_symbol *out) __asm__("_dladdr");
+#else
+extern int schi_libc_dladdr(const void *address, schi_symbol *out) __asm__("dladdr")
+    __attribute__((weak));
+#endif
+
+static bool schi_symbol_of(const void *address, schi_symbol *out) {
+    int (*find)(const void *, schi_symbol *) = schi_libc_dladdr;
+    memset(out, 0, sizeof *out);
+    return find && find(address, out) != 0;
+}
+
+static void schi_put_hex(schi_text *t, uint64_t n) {
+    char digits[16];
+    unsigned i = 0;
+    do digits[i++] = "0123456789abcdef"[n & 15], n >>= 4; while (n);
+    schi_put(t, "0x");
+    while (i) schi_put_char(t, digits[--i]);
+}
+
+/* An address: in function+0x12 in program(+0x1234), as far as that is known. */
+static void schi_put_address(schi_text *t, const void *address) {
+    uint64_t at = (uint64_t)(uintptr_t)address;
+    schi_symbol symbol;
+    schi_put_hex(t, at);
+    if (!schi_symbol_of(address, &symbol)) return;
+    if (symbol.name) {
+        schi_put(t, " "), schi_put(t, symbol.name);
+        schi_put(t, "+"), schi_put_hex(t, at - (uint64_t)(uintptr_t)symbol.address);
+    }
+    if (symbol.file) {
+        schi_put(t, " in "), schi_put(t, symbol.file);
+        schi_put(t, "(+"), schi_put_hex(t, at - (uint64_t)(uintptr_t)symbol.base), schi_put(t, ")");
+    }
+}
+
+static void schi_put_frames(schi_text *t, void *const *frames, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        schi_put(t, "    "), schi_put_address(t, frames[i]), schi_put(t, "\n");
+    }
+}
+
+/* task 2049 "reader" server.c:120 */
+static void schi_put_task(schi_text *t, uint64_t id, const char *name, const char *file,
+                          unsigned line, const void *fn) {
+    schi_put(t, "task "), schi_put_uint(t, id);
+    if (*name) {
+        schi_put(t, " \""), schi_put(t, name), schi_put(t, "\"");
+    } else if (!*file) {
+        schi_put(t, " "), schi_put_address(t, fn);
+    }
+    if (*file) schi_put(t, " "), schi_put(t, file), schi_put(t, ":"), schi_put_uint(t, line);
+}
+
+static int schi_dump_task(const sch_task_info *i, void *text) {
+    static const char *const kinds[] = {"stack", "poll", "blocking"};
+    static const char *const phases[] = {"queued", "running", "in blocking code", "waiting"};
+    schi_text *t = (schi_text *)text;
+    schi_put(t, "\n");
+    schi_put_task(t, i->id, i->name, i->file, i->line, i->fn);
+    schi_put(t, ", "), schi_put(t, kinds[i->kind]), schi_put(t, i->cancelled ? ", cancelled" : "");
+    schi_put(t, ", "), schi_put(t, phases[i->phase]);
+    if (i->worker != UINT_MAX) schi_put(t, " on worker "), schi_put_uint(t, i->worker);
+    if (i->phase_ns != UINT64_MAX) schi_put(t, " for "), schi_put_time(t, i->phase_ns);
+    if (*i->wait_text) schi_put(t, ": "), schi_put(t, i->wait_text);
+    if (i->age_ns != UINT64_MAX) {
+        schi_put(t, ", spawned "), schi_put_time(t, i->age_ns), schi_put(t, " ago");
+    }
+    schi_put(t, "\n");
+    schi_put_frames(t, i->frames, i->num_frames);
+    return t->result;
+}
+
+/* What a core does at this moment. */
+typedef struct schi_core_sight {
+    bool idle, lent;
+    uint64_t polls;
+    uint64_t thread; /* UINT64_MAX: none */
+    sch_task *task;  /* a reference of ours; NULL: between two polls, or searching */
+} schi_core_sight;
+
+static void schi_core_see(sch_runtime *rt, unsigned i, schi_core_sight *s) {
+    uint64_t bit = UINT64_C(1) << (i % 64);
+    sch_task *task = NULL;
+    schi_lock(&rt->idle.lock); /* records of threads stay while we look */
+    s->idle = (schi_load_seq(&rt->idle.idle[i / 64]) & bit) != 0;
+    s->lent = (schi_load_seq(&rt->idle.lent[i / 64]) & bit) != 0;
+    s->polls = schi_counted(&rt->cores[i]->m.polls);
+    s->thread = schi_counted(&rt->cores[i]->m.thread);
+    if (!s->idle && !s->lent && s->thread < rt->top_thread && rt->threads[s->thread]) {
+        task = schi_current(rt->threads[s->thread]);
+        /* It may end and its block be used again at any moment: then it is not running there. */
+        if (task && !schi_task_try_retain(task)) task = NULL;
+        if (task && schi_current(rt->threads[s->thread]) != task) {
+            schi_unlock(&rt->idle.lock);
+            schi_task_release(schi_core_here(rt), task);
+            s->task = NULL;
+            return;
+        }
+    }
+    s->task = task;
+    schi_unlock(&rt->idle.lock);
+}
+
+static void schi_core_unsee(sch_runtime *rt, schi_core_sight *s) {
+    if (s->task) schi_task_release(schi_core_here(rt), s->task);
+}
+
+/* Let a moment pass. false: the caller cannot wait. */
+static bool schi_moment(sch_runtime *rt) {
+    schi_thread *th = schi_self();
+    if (schi_may_wait(th) != 0 || rt->config.paused_clock) return false;
+    if (schi_in_task(th)) return sch_sleep(SCH_MILLISECOND) == 0;
+    schi_fd_nap();
+    return true;
+}
+
+/* What one worker does. polls: its counter when the dump began; it has until the deadline to come
+ * to the end of a poll that it was in then. */
+static void schi_dump_worker(schi_text *t, sch_runtime *rt, unsigned i, uint64_t polls,
+                             uint64_t start, uint64_t deadline) {
+    schi_core_sight s;
+    bool busy;
+    for (;;) {
+        schi_core_see(rt, i, &s);
+        busy = s.task && s.polls == polls && s.task != sch_self();
+        if (!busy || schi_now_ns() >= deadline || !schi_moment(rt)) break;
+        schi_core_unsee(rt, &s);
+    }
+    schi_put(t, "worker "), schi_put_uint(t, i);
+    if (s.task) {
+        const sch_spawn_desc *desc = s.task->desc;
+        const void *fn;
+        memcpy(&fn, &s.task->fn, sizeof fn);
+        schi_put(t, busy ? ": busy with " : ": runs ");
+        schi_put_task(t, s.task->id, desc && desc->name ? desc->name : "",
+                      desc && desc->file ? desc->file : "", desc ? desc->line : 0, fn);
+        if (busy) {
+            schi_put(t, ", the same poll for at least ");
+            schi_put_time(t, schi_since(schi_now_ns(), start));
+        }
+    } else {
+        schi_put(t, s.idle ? ": parked" : s.lent ? ": lent to blocking code" : ": between polls");
+    }
+    schi_core_unsee(rt, &s);
+    schi_put(t, ", "), schi_put_uint(t, schi_runq_len(&rt->cores[i]->q)), schi_put(t, " queued\n");
+}
+
+static int schi_dump(sch_runtime *rt, uint64_t timeout, sch_write_fn write, void *user) {
+    const sch_allocator *a = &rt->config.allocator;
+    size_t size = rt->num_cores * sizeof(uint64_t);
+    uint64_t *polls = (uint64_t *)schi_alloc(a, size, sizeof(uint64_t)), start = schi_now_ns();
+    uint64_t deadline = schi_saturating_add(start, timeout ? timeout : 250 * SCH_MILLISECOND);
+    schi_text t;
+    int result;
+    if (!polls) return -ENOMEM;
+    for (unsigned i = 0; i < rt->num_cores; i++) polls[i] = schi_counted(&rt->cores[i]->m.polls);
+    schi_text_init(&t, write, user);
+    schi_put_uint(&t, schi_num_alive(rt)), schi_put(&t, " tasks, ");
+    schi_put_uint(&t, rt->num_cores), schi_put(&t, " workers, ");
+    schi_put_uint(&t, schi_inject_len(&rt->inject)), schi_put(&t, " in the injector\n");
+    for (unsigned i = 0; i < rt->num_cores && t.result == 0; i++) {
+        schi_dump_worker(&t, rt, i, polls[i], start, deadline);
+    }
+    schi_free(a, polls, size, sizeof(uint64_t));
+    result = t.result ? t.result : schi_walk_tasks(rt, schi_dump_task, &t);
+    return schi_text_flush(&t) ? t.result : result;
+}
+
+/*==================================================================================================
+ * MARK: - [17.3] Trace, written (private)
+ *   The rings of all cores as one timeline in the JSON of Chrome's trace viewer and Perfetto.
+ *   Uses [10] [17.1] [17.2].  Used by [18].  Tests: tests/trace, tests/unit/trace.c
+ *
+ *   The rings are copied and merged by time. A first pass finds where each slice ends, since the
+ *   format wants lengths; the second writes. A track has one slice at a time: the polls of a core,
+ *   or what a thread does without one. An arrow leaves inside a slice: a wake from outside of any
+ *   gets a short slice of its own.
+ *   Source  "Trace Event Format" (Chromium), and what Perfetto's importer makes of it.
+ *================================================================================================*/
+
+/* A place on the timeline. */
+typedef struct schi_moment_of {
+    schi_trace_entry e;
+    uint64_t end;     /* of the slice that begins here */
+    unsigned ring;    /* the core's; num_cores: the common one */
+    unsigned track;
+    schi_end how;     /* BEGIN: how it ended */
+    bool open;        /* SPAWN, WAKE: inside a slice. Others: a slice begins here */
+} schi_moment_of;
+
+typedef struct schi_arrow { /* the last wake of a task */
+    uint64_t task, number;
+} schi_arrow;
+
+typedef struct schi_timeline {
+    sch_runtime *rt;
+    schi_moment_of *all;  /* in the order of time */
+    uint64_t num, room;
+    schi_moment_of **last; /* by track: the slice that is open, NULL: none */
+    unsigned num_tracks;
+    schi_arrow *arrows;   /* by a hash of the task */
+    uint64_t arrow_mask, num_arrows, from, until;
+} schi_timeline;
+
+static schi_trace_kind schi_entry_kind(const schi_trace_entry *e) {
+    return (schi_trace_kind)(e->what >> 56);
+}
+
+static uint32_t schi_entry_thread(const schi_trace_entry *e) {
+    return (uint32_t)(e->what >> 32) & SCHI_NO_THREAD;
+}
+
+static uint32_t schi_entry_aux(const schi_trace_entry *e) { return (uint32_t)e->what; }
+
+static bool schi_is_arrow(const schi_trace_entry *e) {
+    return schi_entry_kind(e) == SCHI_TRACE_SPAWN || schi_entry_kind(e) == SCHI_TRACE_WAKE;
+}
+
+/* Tracks: the cores, then the threads by number, then everybody else. */
+static unsigned schi_thread_track(const schi_timeline *t, const schi_trace_entry *e) {
+    unsigned number = schi_entry_thread(e), last = t->num_tracks - 1;
+    return number < last - t->rt->num_cores ? t->rt->num_cores + number : last;
+}
+
+/* Close the slice that is open on a track. */
+static void schi_track_close(schi_timeline *t, unsigned track, const schi_trace_entry *e) {
+    schi_moment_of *begun = t->last[track];
+    if (!begun) return;
+    begun->end = e->time;
+    if (schi_entry_kind(e) == SCHI_TRACE_END) begun->how = (schi_end)schi_entry_aux(e);
+    t->last[track] = NULL;
+}
+
+static void schi_track_open(schi_timeline *t, unsigned track, schi_moment_of *m) {
+    schi_track_close(t, track, &m->e);
+    m->track = track;
+    m->open = true;
+    m->end = UINT64_MAX; /* as long as nothing ends it */
+    t->last[track] = m;
+}
+
+/* First pass: what begins and ends where. */
+static void schi_timeline_place(schi_timeline *t, schi_moment_of *m) {
+    unsigned own = m->ring < t->rt->num_cores ? m->ring : schi_thread_track(t, &m->e);
+    m->track = own;
+    switch (schi_entry_kind(&m->e)) {
+    case SCHI_TRACE_BEGIN:
+    case SCHI_TRACE_PARK:
+    case SCHI_TRACE_SEARCH: schi_track_open(t, own, m); break;
+    case SCHI_TRACE_END:
+    case SCHI_TRACE_UNPARK: schi_track_close(t, own, &m->e); break;
+    case SCHI_TRACE_LEAVE:
+        schi_track_close(t, own, &m->e);
+        schi_track_open(t, schi_thread_track(t, &m->e), m);
+        break;
+    case SCHI_TRACE_RETURN:
+        schi_track_close(t, schi_thread_track(t, &m->e), &m->e);
+        schi_track_open(t, own, m);
+        break;
+    case SCHI_TRACE_SPAWN:
+    case SCHI_TRACE_WAKE: m->open = t->last[own] != NULL; break;
+    case SCHI_TRACE_STEAL: /* the search is over */
+    case SCHI_TRACE_DRIVER:
+    case SCHI_TRACE_TIMERS: break;
+    }
+}
+
+/* Copy all rings and merge them by time; a wake goes before a poll at the same time. */
+static void schi_timeline_merge(schi_timeline *t, schi_trace_entry *copy, uint64_t *next,
+                                uint64_t *end) {
+    unsigned rings = t->rt->num_cores + 1;
+    for (;;) {
+        schi_trace_entry *first = NULL;
+        unsigned from = 0;
+        for (unsigned i = 0; i < rings; i++) {
+            schi_trace_entry *e = &copy[next[i]];
+            if (next[i] == end[i]) continue;
+            if (first && (e->time > first->time ||
+                          (e->time == first->time && !schi_is_arrow(e)))) continue;
+            first = e;
+            from = i;
+        }
+        if (!first) return;
+        next[from]++;
+        if (first->time < t->from) continue; /* of a trace before */
+        memset(&t->all[t->num], 0, sizeof *t->all);
+        t->all[t->num].e = *first;
+        t->all[t->num].ring = from;
+        schi_timeline_place(t, &t->all[t->num++]);
+    }
+}
+
+static uint64_t schi_arrow_place(const schi_timeline *t, uint64_t task) {
+    uint64_t i = schi_mix(task) & t->arrow_mask;
+    while (t->arrows[i].task != 0 && t->arrows[i].task != task) i = (i + 1) & t->arrow_mask;
+    return i;
+}
+
+static void schi_put_json(schi_text *t, const char *text) {
+    schi_put_char(t, '"');
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\') schi_put_char(t, '\\');
+        if (c >= 32) {
+            schi_put_char(t, (char)c);
+        } else {
+            schi_put(t, "\\u00");
+            schi_put_char(t, (char)('0' + (c >> 4)));
+            schi_put_char(t, "0123456789abcdef"[c & 15]);
+        }
+    }
+    schi_put_char(t, '"');
+}
+
+/* Microseconds, with decimals. */
+static void schi_put_us(schi_text *t, uint64_t ns) { schi_put_fraction(t, ns, 3); }
+
+/* What all events have. */
+static void schi_put_event(schi_text *t, const schi_timeline *line, const char *phase,
+                           unsigned track, uint64_t time) {
+    schi_put(t, ",\n{\"ph\":\""), schi_put(t, phase), schi_put(t, "\",\"pid\":1,\"tid\":");
+    schi_put_uint(t, track + 1), schi_put(t, ",\"ts\":"), schi_put_us(t, time - line->from);
+}
+
+/* The name of the task of a BEGIN, LEAVE or RETURN, and where it was spawned. */
+static const char *schi_entry_name(const schi_trace_entry *e, const sch_spawn_desc **desc) {
+    schi_symbol symbol;
+    *desc = NULL;
+    if (schi_entry_aux(e) & 1) *desc = (const sch_spawn_desc *)(uintptr_t)e->other;
+    if (*desc) return (*desc)->name && *(*desc)->name ? (*desc)->name : "task";
+    if (schi_symbol_of((const void *)(uintptr_t)e->other, &symbol) && symbol.name) {
+        return symbol.name;
+    }
+    return "task";
+}
+
+/* A slice of a task: its poll, or its blocking code. */
+static void schi_put_task_slice(schi_text *t, const schi_timeline *line, const schi_moment_of *m,
+                                const char *category, uint64_t end) {
+    static const char *const ends[] = {"waits", "yields", "over"};
+    const sch_spawn_desc *desc;
+    const char *name = schi_entry_name(&m->e, &desc);
+    schi_put_event(t, line, "X", m->track, m->e.time);
+    schi_put(t, ",\"dur\":"), schi_put_us(t, end - m->e.time);
+    schi_put(t, ",\"cat\":\""), schi_put(t, category), schi_put(t, "\",\"name\":");
+    schi_put_json(t, name);
+    schi_put(t, ",\"args\":{\"task\":"), schi_put_uint(t, m->e.task);
+    if (desc && desc->file) {
+        schi_put(t, ",\"at\":");
+        schi_put_json(t, desc->file);
+        t->length--; /* the closing quote comes after the line */
+        schi_put_char(t, ':'), schi_put_uint(t, desc->line), schi_put_char(t, '"');
+    }
+    if (schi_entry_kind(&m->e) == SCHI_TRACE_RETURN) schi_put(t, ",\"resumed\":true");
+    if (m->end != UINT64_MAX && schi_entry_kind(&m->e) != SCHI_TRACE_LEAVE) {
+        schi_put(t, ",\"end\":\""), schi_put(t, ends[m->how]), schi_put(t, "\"");
+    }
+    schi_put(t, "}}");
+}
+
+static void schi_put_slice(schi_text *t, const schi_timeline *line, const schi_moment_of *m,
+                           const char *name, uint64_t end) {
+    schi_put_event(t, line, "X", m->track, m->e.time);
+    schi_put(t, ",\"dur\":"), schi_put_us(t, end - m->e.time);
+    schi_put(t, ",\"cat\":\"sched\",\"name\":\""), schi_put(t, name), schi_put(t, "\"}");
+}
+
+static void schi_put_instant(schi_text *t, const schi_timeline *line, const schi_moment_of *m,
+                             const char *name, const char *what, uint64_t n) {
+    schi_put_event(t, line, "i", m->track, m->e.time);
+    schi_put(t, ",\"s\":\"t\",\"cat\":\"sched\",\"name\":\""), schi_put(t, name);
+    schi_put(t, "\",\"args\":{\""), schi_put(t, what), schi_put(t, "\":");
+    schi_put_uint(t, n), schi_put(t, "}}");
+}
+
+/* One end of an arrow. */
+static void schi_put_arrow(schi_text *t, const schi_timeline *line, const schi_moment_of *m,
+                           bool start, uint64_t number) {
+    const char *name = number & 1 ? "spawn" : "wake";
+    schi_put_event(t, line, start ? "s" : "f", m->track, m->e.time);
+    schi_put(t, start ? ",\"id\":" : ",\"bp\":\"e\",\"id\":"), schi_put_uint(t, number >> 1);
+    schi_put(t, ",\"cat\":\""), schi_put(t, name);
+    schi_put(t, "\",\"name\":\""), schi_put(t, name), schi_put(t, "\"");
+    schi_put(t, ",\"args\":{\"task\":"), schi_put_uint(t, m->e.task), schi_put(t, "}}");
+}
+
+/* A spawn or wake: an arrow begins. next: the time of what follows on its ring. */
+static void schi_put_arrow_start(schi_text *t, schi_timeline *line, const schi_moment_of *m,
+                                 uint64_t next) {
+    bool spawn = schi_entry_kind(&m->e) == SCHI_TRACE_SPAWN;
+    uint64_t place = schi_arrow_place(line, m->e.task);
+    if (!m->open) {
+        uint64_t end = m->e.time + SCH_MICROSECOND;
+        schi_put_slice(t, line, m, spawn ? "spawn" : "wake", end < next ? end : next);
+    }
+    line->arrows[place].task = m->e.task;
+    line->arrows[place].number = ++line->num_arrows << 1 | spawn;
+    schi_put_arrow(t, line, m, true, line->arrows[place].number);
+}
+
+/* A poll begins; the arrow of what made it ready ends here. */
+static void schi_put_poll(schi_text *t, schi_timeline *line, const schi_moment_of *m,
+                          uint64_t end) {
+    uint64_t place = schi_arrow_place(line, m->e.task);
+    schi_put_task_slice(t, line, m, "poll", end);
+    if (line->arrows[place].task == 0 || line->arrows[place].number == 0) return;
+    schi_put_arrow(t, line, m, false, line->arrows[place].number);
+    line->arrows[place].number = 0;
+}
+
+/* Second pass: write one moment. next: the time of the next on its ring. */
+static void schi_put_moment(schi_text *t, schi_timeline *line, const schi_moment_of *m,
+                            uint64_t next, uint64_t last) {
+    uint64_t end = m->end == UINT64_MAX ? last : m->end;
+    uint32_t aux = schi_entry_aux(&m->e);
+    switch (schi_entry_kind(&m->e)) {
+    case SCHI_TRACE_SPAWN:
+    case SCHI_TRACE_WAKE: schi_put_arrow_start(t, line, m, next); break;
+    case SCHI_TRACE_BEGIN: schi_put_poll(t, line, m, end); break;
+    case SCHI_TRACE_RETURN: schi_put_task_slice(t, line, m, "poll", end); break;
+    case SCHI_TRACE_LEAVE: schi_put_task_slice(t, line, m, "blocking", end); break;
+    case SCHI_TRACE_PARK: schi_put_slice(t, line, m, "parked", end); break;
+    case SCHI_TRACE_SEARCH: schi_put_slice(t, line, m, "searching", end); break;
+    case SCHI_TRACE_STEAL: schi_put_instant(t, line, m, "steal", "tasks", aux & 0xffff); break;
+    case SCHI_TRACE_DRIVER: schi_put_instant(t, line, m, "driver", "events", aux); break;
+    case SCHI_TRACE_TIMERS: schi_put_instant(t, line, m, "timers", "expired", aux); break;
+    case SCHI_TRACE_END:
+    case SCHI_TRACE_UNPARK: break;
+    }
+}
+
+/* Names of the tracks that have something. */
+static void schi_put_tracks(schi_text *t, const schi_timeline *line, const bool *used) {
+    unsigned cores = line->rt->num_cores;
+    schi_put(t, "{\"ph\":\"M\",\"pid\":1,\"tid\":0,\"ts\":0,\"name\":\"process_name\",");
+    schi_put(t, "\"args\":{\"name\":");
+    schi_put_json(t, line->rt->config.thread_name), schi_put(t, "}}");
+    for (unsigned i = 0; i < line->num_tracks; i++) {
+        if (!used[i]) continue;
+        schi_put_event(t, line, "M", i, line->from);
+        schi_put(t, ",\"name\":\"thread_name\",\"args\":{\"name\":\"");
+        if (i < cores) {
+            schi_put(t, "worker "), schi_put_uint(t, i);
+        } else if (i + 1 < line->num_tracks) {
+            schi_put(t, "thread "), schi_put_uint(t, i - cores), schi_put(t, " without a core");
+        } else {
+            schi_put(t, "other threads");
+        }
+        schi_put(t, "\"}}");
+        schi_put_event(t, line, "M", i, line->from);
+        schi_put(t, ",\"name\":\"thread_sort_index\",\"args\":{\"sort_index\":");
+        schi_put_uint(t, i), schi_put(t, "}}");
+    }
+}
+
+static void schi_put_timeline(schi_text *t, schi_timeline *line, bool *used, uint64_t *next) {
+    uint64_t last = line->num ? line->all[line->num - 1].e.time : 0;
+    if (line->until > last) last = line->until; /* what is open has lasted until then */
+    for (uint64_t i = 0; i < line->num; i++) used[line->all[i].track] = true;
+    schi_put(t, "{\"traceEvents\":[\n");
+    schi_put_tracks(t, line, used);
+    /* From the end: the time of what follows on the same ring, kept where `end` is of no use. */
+    for (unsigned i = 0; i <= line->rt->num_cores; i++) next[i] = UINT64_MAX;
+    for (uint64_t i = line->num; i-- > 0;) {
+        schi_moment_of *m = &line->all[i];
+        if (schi_is_arrow(&m->e)) m->end = next[m->ring];
+        next[m->ring] = m->e.time;
+    }
+    for (uint64_t i = 0; i < line->num && t->result == 0; i++) {
+        schi_moment_of *m = &line->all[i];
+        schi_put_moment(t, line, m, m->end, last);
+    }
+    schi_put(t, "\n]}\n");
+}
+
+/* All memory that writing takes, in one piece. */
+typedef struct schi_timeline_memory {
+    uint64_t room, arrows, rings;
+    size_t size;
+    char *at;
+} schi_timeline_memory;
+
+static void *schi_timeline_take(schi_timeline_memory *m, uint64_t n, size_t size) {
+    void *place = m->at ? m->at + m->size : NULL;
+    m->size += schi_round_up((size_t)n * size, 16);
+    return place;
+}
+
+/* Lay out the arrays; with m->at NULL only their size. */
+static void schi_timeline_layout(schi_timeline *t, schi_timeline_memory *m, schi_trace_entry **copy,
+                                 uint64_t **next, uint64_t **end, bool **used) {
+    m->size = 0;
+    t->all = (schi_moment_of *)schi_timeline_take(m, m->room, sizeof *t->all);
+    *copy = (schi_trace_entry *)schi_timeline_take(m, m->room, sizeof **copy);
+    t->arrows = (schi_arrow *)schi_timeline_take(m, m->arrows, sizeof *t->arrows);
+    t->last = (schi_moment_of **)schi_timeline_take(m, t->num_tracks, sizeof *t->last);
+    *next = (uint64_t *)schi_timeline_take(m, m->rings, sizeof **next);
+    *end = (uint64_t *)schi_timeline_take(m, m->rings, sizeof **end);
+    *used = (bool *)schi_timeline_take(m, t->num_tracks, sizeof **used);
+}
+
+static schi_trace *schi_trace_of(sch_runtime *rt, unsigned ring) {
+    /* acq, both: pairs with start */
+    if (ring < rt->num_cores) return schi_load_acq(&rt->cores[ring]->trace);
+    return schi_load_acq(&rt->trace); /* acq: as above */
+}
+
+static int schi_trace_write(sch_runtime *rt, schi_text *text) {
+    const sch_allocator *a = &rt->config.allocator;
+    schi_timeline t;
+    schi_timeline_memory m;
+    schi_trace_entry *copy;
+    uint64_t *next, *end, at = 0;
+    bool *used;
+    memset(&t, 0, sizeof t);
+    memset(&m, 0, sizeof m);
+    t.rt = rt;
+    t.from = schi_load_seq(&rt->trace_from);
+    t.until = schi_load_seq(&rt->trace_until);
+    if (t.until == 0) t.until = schi_now_ns();
+    m.rings = rt->num_cores + 1;
+    for (unsigned i = 0; i < m.rings; i++) m.room += schi_trace_of(rt, i)->size;
+    for (m.arrows = 2; m.arrows < 2 * m.room;) m.arrows *= 2;
+    schi_lock(&rt->idle.lock);
+    t.num_tracks = rt->num_cores + rt->top_thread + 1;
+    schi_unlock(&rt->idle.lock);
+    schi_timeline_layout(&t, &m, &copy, &next, &end, &used);
+    m.at = (char *)schi_alloc_zeroed(a, m.size, 16);
+    if (!m.at) return -ENOMEM;
+    schi_timeline_layout(&t, &m, &copy, &next, &end, &used);
+    t.arrow_mask = m.arrows - 1;
+    for (unsigned i = 0; i < m.rings; i++) {
+        next[i] = at;
+        end[i] = at + schi_trace_copy(schi_trace_of(rt, i), copy + at);
+        at += schi_trace_of(rt, i)->size;
+    }
+    schi_timeline_merge(&t, copy, next, end);
+    schi_put_timeline(text, &t, used, next);
+    schi_free(a, m.at, m.size, 16);
+    return schi_text_flush(text);
+}
+
+/* Make the rings, once. Two that start at the same time make each ring once, too. */
+static int schi_trace_make(sch_runtime *rt) {
+    const sch_allocator *a = &rt->config.allocator;
+    int error = 0;
+    schi_lock(&rt->shared_lock);
+    for (unsigned i = 0; i <= rt->num_cores && !error; i++) {
+        schi_trace *t = schi_trace_of(rt, i);
+        if (t) continue;
+        t = schi_trace_new(a, rt->config.trace_events);
+        if (!t) error = -ENOMEM;
+        /* rel: pairs with acq in trace_event and trace_of. */
+        if (i < rt->num_cores) schi_store_rel(&rt->cores[i]->trace, t);
+        else schi_store_rel(&rt->trace, t); /* rel: as above */
+    }
+    schi_unlock(&rt->shared_lock);
+    return error;
+}
+
+/*==================================================================================================
+ * MARK: - [17.4] Watchdog (private)
+ *   A thread that tells of polls that last too long, and dumps at a signal.
+ *   Uses [3.1] [13] [17.2].  Used by [18].  Tests: tests/unit/dump.c, tests/unit/watchdog.c
+ *
+ *   With config.stall_ns it looks four times in that time, at most each millisecond: a core that is
+ *   in the same poll of the same task as at the look before has been so since then at least. It has
+ *   a thread of its own because all workers may be stuck, and a current-thread runtime has none. It
+ *   takes no part in scheduling.
+ *   The stack of a running poll: its thread is sent config.stack_signal, and the handler writes
+ *   down where it is. `shot` is handed over by its state: NONE -> ASKED (the watchdog has filled in
+ *   whose) -> TAKING (the handler, by compare-and-swap) -> DONE; the watchdog may take back what is
+ *   only ASKED.
+ *================================================================================================*/
+typedef struct schi_stall_look {
+    uint64_t polls, task; /* of the poll that was seen last; task 0: none */
+    uint64_t since;       /* when it was first seen */
+    uint64_t counted;     /* reported: up to when its time is counted; 0: not reported */
+    SCHI_INDEX tail;      /* of the queue then */
+    size_t queued;
+    bool lifo;
+} schi_stall_look;
+
+enum { SCHI_SHOT_NONE, SCHI_SHOT_ASKED, SCHI_SHOT_TAKING, SCHI_SHOT_DONE };
+
+typedef struct schi_watchdog {
+    sch_runtime *rt;
+    schi_os_thread thread;
+    int stop[2];     /* a pipe: closing the second end stops it */
+    int signals;     /* config.dump_signal comes here; -1: none */
+    struct {
+        schi_word state;
+        schi_thread *of;
+        unsigned num;
+        void *frames[SCHI_FRAMES];
+    } shot;
+    schi_stall_look *looks; /* by core */
+} schi_watchdog;
+
+/* The handler of config.stack_signal: where is this thread? Async-signal-safe but for backtrace(),
+ * which the watchdog has called before, so that it loads nothing here. */
+static void schi_shot_take(int number) {
+    schi_thread *th = schi_self();
+    schi_watchdog *w = th && th->rt ? th->rt->watchdog : NULL;
+    uint32_t asked = SCHI_SHOT_ASKED;
+    int saved = errno;
+    char here;
+    /* acq: pairs with the watchdog's store; whose shot it is. */
+    bool ours = w && schi_load_acq(&w->shot.state) == asked && w->shot.of == th;
+    /* acqrel: taken, or taken back meanwhile */
+    if (ours && schi_cas_acqrel(&w->shot.state, &asked, (uint32_t)SCHI_SHOT_TAKING)) {
+        schi_stack *s = th->stack;
+        if (!s || (size_t)(&here - s->mapping) > SCHI_SHOW_ROOM + schi_page_size()) {
+            w->shot.num = schi_backtrace(w->shot.frames, SCHI_FRAMES);
+        }
+        schi_store_rel(&w->shot.state, (uint32_t)SCHI_SHOT_DONE); /* rel: pairs with acq in ask */
+    }
+    (void)number;
+    errno = saved;
+}
+
+/* Ask the thread that runs this task for its stack. */
+static void schi_shot_ask(schi_watchdog *w, uint64_t thread, const sch_task *task) {
+    sch_runtime *rt = w->rt;
+    uint32_t asked = SCHI_SHOT_ASKED;
+    int error = ESRCH;
+    w->shot.num = 0;
+    if (!rt->config.stack_signal) return;
+    (void)schi_backtrace(w->shot.frames, 1); /* loads what it needs */
+    schi_lock(&rt->idle.lock); /* while it is listed the thread is there */
+    if (thread < rt->top_thread && rt->threads[thread] &&
+        schi_current(rt->threads[thread]) == task) {
+        w->shot.of = rt->threads[thread];
+        schi_store_rel(&w->shot.state, asked); /* rel: pairs with acq in the handler */
+        error = schi_thread_signal(w->shot.of->os, rt->config.stack_signal);
+    }
+    schi_unlock(&rt->idle.lock);
+    /* acq: pairs with rel in the handler */
+    for (int i = 0; i < 100 && !error && schi_load_acq(&w->shot.state) != SCHI_SHOT_DONE; i++) {
+        schi_fd_nap();
+    }
+    /* acqrel: taken back, or what the handler did is ours */
+    if (error || schi_cas_acqrel(&w->shot.state, &asked, (uint32_t)SCHI_SHOT_NONE)) {
+        schi_store_rlx(&w->shot.state, (uint32_t)SCHI_SHOT_NONE); /* rlx: nobody has it */
+        return;
+    }
+    while (schi_load_acq(&w->shot.state) != SCHI_SHOT_DONE) schi_fd_nap(); /* acq: as above */
+    schi_store_rlx(&w->shot.state, (uint32_t)SCHI_SHOT_NONE); /* rlx: the handler is done with it */
+}
+
+static void schi_stall_report(schi_watchdog *w, unsigned i, schi_stall_look *look,
+                              const schi_core_sight *sight, uint64_t now) {
+    sch_runtime *rt = w->rt;
+    schi_runq *q = &rt->cores[i]->q;
+    const sch_task *task = sight->task;
+    SCHI_INDEX real = schi_runq_real_of(schi_load_acq(&q->head)); /* acq: only compared */
+    SCHI_INDEX left = (SCHI_INDEX)(look->tail - real);
+    sch_stall stall;
+    memset(&stall, 0, sizeof stall);
+    stall.worker = i;
+    stall.task = task->id;
+    stall.name = task->desc && task->desc->name ? task->desc->name : "";
+    stall.file = task->desc && task->desc->file ? task->desc->file : "";
+    stall.line = task->desc ? task->desc->line : 0;
+    memcpy(&stall.fn, &task->fn, sizeof stall.fn);
+    stall.ns = schi_since(now, look->since);
+    stall.queued = look->queued;
+    stall.left = (left <= SCH_RUNQ_CAP ? left : 0) + (look->lifo && !schi_lifo_is_empty(q));
+    schi_shot_ask(w, sight->thread, task);
+    stall.frames = w->shot.frames;
+    stall.num_frames = w->shot.num;
+    schi_count(&rt->stalls, 1);
+    schi_count(&rt->stall_ns, stall.ns);
+    look->counted = now;
+    rt->config.on_stall(&stall, rt->config.watch_user);
+}
+
+static void schi_stall_look_at(schi_watchdog *w, unsigned i) {
+    schi_core *core = w->rt->cores[i];
+    schi_stall_look *look = &w->looks[i];
+    schi_core_sight sight;
+    uint64_t now;
+    schi_core_see(w->rt, i, &sight);
+    now = schi_now_ns();
+    if (!sight.task || sight.polls != look->polls || sight.task->id != look->task) {
+        look->polls = sight.polls;
+        look->task = sight.task ? sight.task->id : 0;
+        look->since = now;
+        look->counted = 0;
+        look->tail = schi_load_acq(&core->q.tail); /* acq: only compared */
+        look->queued = schi_runq_len(&core->q);
+        look->lifo = !schi_lifo_is_empty(&core->q);
+        look->queued += look->lifo;
+    } else if (look->counted) {
+        schi_count(&w->rt->stall_ns, schi_since(now, look->counted));
+        look->counted = now;
+    } else if (now - look->since >= w->rt->config.stall_ns) {
+        schi_stall_report(w, i, look, &sight, now);
+    }
+    schi_core_unsee(w->rt, &sight);
+}
+
+/* How long it sleeps between two looks, in ms; -1: until something comes. */
+static int schi_watchdog_period(const sch_config *c) {
+    uint64_t ms = c->stall_ns / 4 / SCH_MILLISECOND;
+    if (c->stall_ns == 0) return -1;
+    return ms == 0 ? 1 : ms > 1000 ? 1000 : (int)ms;
+}
+
+static void *schi_watchdog_main(void *arg) {
+    schi_watchdog *w = (schi_watchdog *)arg;
+    sch_runtime *rt = w->rt;
+    struct pollfd p[2];
+    schi_thread_name("sch-watchdog");
+    p[0].fd = w->stop[0];
+    p[1].fd = w->signals; /* poll(2) passes over -1 */
+    p[0].events = p[1].events = POLLIN;
+    for (;;) {
+        p[0].revents = p[1].revents = 0;
+        (void)poll(p, 2, schi_watchdog_period(&rt->config));
+        if (p[0].revents) return NULL;
+        if (p[1].revents && schi_fd_signal(w->signals) > 0) {
+            uint64_t limit = rt->config.stall_ns / 4; /* not to miss a stall meanwhile */
+            (void)sch_dump(rt, limit, rt->config.dump_write, rt->config.watch_user);
+        }
+        for (unsigned i = 0; i < rt->num_cores && rt->config.stall_ns; i++) {
+            schi_stall_look_at(w, i);
+        }
+    }
+}
+
+static void schi_watchdog_free(schi_watchdog *w) {
+    sch_runtime *rt = w->rt;
+    const sch_allocator *a = &rt->config.allocator;
+    for (int i = 0; i < 2; i++) {
+        if (w->stop[i] >= 0) close(w->stop[i]);
+    }
+    if (w->signals >= 0) close(w->signals);
+    schi_free(a, w->looks, rt->num_cores * sizeof *w->looks, sizeof(uint64_t));
+    schi_free(a, w, sizeof *w, SCH_CACHELINE);
+}
+
+/* Start it, if the configuration asks for it. 0 or a negative errno. */
+static int schi_watchdog_start(sch_runtime *rt) {
+    const sch_config *c = &rt->config;
+    schi_watchdog *w;
+    int error = 0;
+    if (!c->stall_ns && !c->dump_signal) return 0;
+    w = (schi_watchdog *)schi_alloc_zeroed(&c->allocator, sizeof *w, SCH_CACHELINE);
+    if (!w) return -ENOMEM;
+    w->rt = rt;
+    w->stop[0] = w->stop[1] = w->signals = -1;
+    w->looks = (schi_stall_look *)schi_alloc_zeroed(
+        &c->allocator, rt->num_cores * sizeof *w->looks, sizeof(uint64_t));
+    if (!w->looks) error = -ENOMEM;
+    if (!error && schi_fd_pipe(w->stop) < 0) error = -errno;
+    if (!error && c->dump_signal) {
+        w->signals = schi_fd_signals(&c->dump_signal, 1);
+        if (w->signals < 0) error = w->signals;
+    }
+    if (!error && c->stack_signal) error = schi_signal_handle(c->stack_signal, schi_shot_take);
+    if (!error) {
+        error = schi_thread_start(&w->thread, schi_watchdog_main, w, c->thread_stack_size);
+    }
+    if (error) {
+        schi_watchdog_free(w);
+        return error;
+    }
+    rt->watchdog = w;
+    return 0;
+}
+
+/* Everything has ended; called by one, once. */
+static void schi_watchdog_stop(sch_runtime *rt) {
+    schi_watchdog *w = rt->watchdog;
+    if (!w) return;
+    close(w->stop[1]);
+    w->stop[1] = -1;
+    schi_thread_join(w->thread);
+    rt->watchdog = NULL;
+    schi_watchdog_free(w);
 }
 
 /*==================================================================================================
@@ -8150,17 +10399,28 @@ SCH_API sch_runtime *sch_runtime_new_sized(const sch_config *config, size_t size
         if (rt->threads[i] && rt->threads[i]->failed) pinned = false;
     }
     schi_unlock(&rt->idle.lock);
-    if (!pinned) {
+    error = pinned ? schi_watchdog_start(rt) : -EINVAL;
+    if (error) {
         sch_runtime_free(rt);
-        errno = EINVAL;
+        errno = -error;
         return NULL;
     }
     return rt;
 }
 
+/* Shut down; when all has ended, the watchdog does, too. */
+static int schi_shutdown_watched(sch_runtime *rt, uint64_t timeout, bool last) {
+    int error = schi_shutdown(schi_self(), rt, timeout, last);
+    if (error) return error;
+    schi_lock(&rt->control); /* several may call */
+    schi_watchdog_stop(rt);
+    schi_unlock(&rt->control);
+    return 0;
+}
+
 SCH_API int sch_runtime_shutdown(sch_runtime *rt, uint64_t timeout) {
     if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
-    return schi_shutdown(schi_self(), rt, timeout, false);
+    return schi_shutdown_watched(rt, timeout, false);
 }
 
 SCH_API void sch_runtime_free(sch_runtime *rt) {
@@ -8171,7 +10431,7 @@ SCH_API void sch_runtime_free(sch_runtime *rt) {
         schi_shutdown_begin(th, rt);
         return;
     }
-    if (schi_shutdown(th, rt, SCH_FOREVER, true) != 0) return;
+    if (schi_shutdown_watched(rt, SCH_FOREVER, true) != 0) return;
     while (schi_load_seq(&rt->guests) > 0) schi_os_yield(); /* wakers and visits yet to return */
     schi_runtime_unmake(rt, SCHI_MADE);
 }
@@ -8206,6 +10466,10 @@ static bool schi_desc_is_good(const sch_spawn_desc *desc) {
            (desc->stack_size >= SCHI_STACK_MIN && desc->stack_size <= SCHI_STACK_MAX);
 }
 
+static size_t schi_state_max(const sch_runtime *rt) {
+    return SCH_TASK_STATE_MAX - (rt->config.task_times ? sizeof(schi_times) : 0);
+}
+
 /* A spawn has failed: the argument is dropped all the same. */
 static SCHI_NOINLINE int schi_spawn_failed(schi_thread *th, const sch_spawn_desc *desc, void *arg,
                                            int error) {
@@ -8222,7 +10486,6 @@ static SCHI_NOINLINE int schi_spawn_job(schi_thread *th, sch_runtime *rt, schi_c
                                         sch_task *task) {
     bool guest = schi_guest_enter(th, rt);
     int error;
-    if (core) schi_count(&core->m.jobs, 1);
     error = schi_pool_submit(th, rt, task);
     if (error) {
         schi_task_release(core, task); /* the handle */
@@ -8242,14 +10505,14 @@ static SCHI_INLINE int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, S
     int error = EINVAL;
     if (!rt && th) rt = th->rt;
     if (SCHI_UNLIKELY(!schi_is_runtime(rt) || (!run && !poll) || !schi_desc_is_good(desc) ||
-                      size > SCH_TASK_STATE_MAX)) {
+                      size > schi_state_max(rt))) {
         error = schi_is_runtime(rt) ? EINVAL : schi_runtime_error(rt);
         return schi_spawn_failed(th, desc, arg, error);
     }
     if (SCHI_UNLIKELY(core && core->rt != rt)) core = NULL;
-    task = schi_task_new(rt, core, size, &error);
+    task = schi_task_new(rt, core, size, (kind & SCHI_JOB) != 0, &error);
     if (SCHI_UNLIKELY(!task)) return schi_spawn_failed(th, desc, arg, error);
-    task->stack = NULL;
+    task->on.stack = NULL;
     task->desc = desc;
     if (kind & SCHI_POLL) {
         task->fn.poll = poll;
@@ -8263,9 +10526,7 @@ static SCHI_INLINE int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, S
     /* rel: pairs with acq in schi_task_try_retain; a walker sees the task whole. */
     schi_store_rel(&task->state, SCHI_SCHEDULED | SCHI_NEW | kind | SCHI_REF * (handle ? 2u : 1u));
     *out = task;
-    if (SCHI_UNLIKELY(rt->config.hooks.on_task_spawn != NULL)) {
-        schi_hook_task(th, rt, rt->config.hooks.on_task_spawn, task);
-    }
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_spawn(th, rt, task);
     if (kind & SCHI_JOB) return schi_spawn_job(th, rt, core, task);
     if (SCHI_LIKELY(core != NULL)) {
         schi_push_back(th, core, task);
@@ -8337,6 +10598,11 @@ SCH_API void *sch_task_state(sch_task *task) {
     schi_task_used(task);
     if (!(schi_load_rlx(&task->state) & SCHI_POLL)) return NULL; /* rlx: fixed bit */
     return schi_task_state(task);
+}
+
+SCH_API uint64_t sch_task_id(const sch_task *task) {
+    if (task) schi_task_used(task);
+    return task ? task->id : 0;
 }
 
 SCH_API const char *sch_task_name(const sch_task *task) {
@@ -8452,6 +10718,7 @@ SCH_API int sch_suspend(void) {
         schi_use_budget(th);
         return -ECANCELED;
     }
+    schi_waits_for(th, SCH_WAIT_SUSPEND, NULL);
     if (schi_wait(&th, SCHI_WAIT_WAKE | SCHI_WAIT_CANCEL) == SCHI_BY_WAKE) return 0;
     return schi_tell_cancelled(th, -ECANCELED);
 }
@@ -8471,9 +10738,10 @@ SCH_API void sch_wake_signal(sch_task *task) {
     rt = schi_task_runtime(task);
     if (schi_load_rlx(&task->state) & SCHI_JOB) { /* rlx: fixed bit */
         schi_sub_seq(&rt->pool.waiting, (uint64_t)1);
-        schi_unpark(&task->thread->sleeper.parker, NULL);
+        schi_unpark(&task->on.thread->sleeper.parker, NULL);
         goto out;
     }
+    if (schi_seen(rt) & SCHI_SEE_TIMES) schi_stamp(&schi_times_of(task)->queued, schi_now_ns());
     schi_add_seq(&rt->guests, 1u); /* as in schi_guest_enter, without a look at the thread */
     schi_count_shared(&rt->remote_schedules, 1);
     (void)schi_inject_push(&rt->inject, &task->node, &task->node, 1);
@@ -8599,6 +10867,7 @@ SCH_API sch_timer sch_timer_at(uint64_t time) {
     sch_timer timer;
     memset(&timer, 0, sizeof timer);
     timer.op.type = &schi_timer_type;
+    timer.op.kind = SCH_WAIT_TIMER;
     timer.until = time;
     return timer;
 }
@@ -8650,6 +10919,7 @@ static int schi_block_in_place(schi_thread *th, sch_fn fn, void *arg) {
         if (error == 0) {
             th->reserved = true;
         } else if (error == -EBUSY && can_wait) {
+            schi_waits_for(th, SCH_WAIT_PLACE, NULL);
             (void)schi_wait(&th, 0); /* granted when a place is free; not cancelled */
             if (th->reserved) {      /* this thread keeps one: pass it on, and try again */
                 th->reserved = false;
@@ -8974,17 +11244,8 @@ SCH_API size_t sch_num_workers(const sch_runtime *rt) {
 }
 
 SCH_API size_t sch_num_alive_tasks(const sch_runtime *rt) {
-    uint64_t ended, spawned;
-    if (!schi_is_runtime(rt)) return 0;
-    ended = schi_counted(&rt->shared_ended);
-    for (unsigned i = 0; i < rt->num_cores; i++) ended += schi_counted(&rt->cores[i]->m.ended);
-    spawned = schi_counted(&rt->shared_spawned); /* after ended: the difference is not too small */
-    for (unsigned i = 0; i < rt->num_cores; i++) spawned += schi_counted(&rt->cores[i]->m.spawned);
-    return spawned > ended ? (size_t)(spawned - ended) : 0;
+    return schi_is_runtime(rt) ? (size_t)schi_num_alive(schi_unconst(rt)) : 0;
 }
-
-/* Readers take the runtime as const; counters and queues are read without changing them. */
-static sch_runtime *schi_unconst(const sch_runtime *rt) { return (sch_runtime *)(uintptr_t)rt; }
 
 SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt) {
     return schi_is_runtime(rt) ? (size_t)schi_inject_len(&schi_unconst(rt)->inject) : 0;
@@ -8992,104 +11253,147 @@ SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt) {
 
 SCH_API int sch_worker_metrics(const sch_runtime *rt, unsigned worker,
                                sch_worker_metrics_snapshot *out) {
-    schi_core_metrics *m;
     if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
     if (!out || worker >= rt->num_cores) return -EINVAL;
-    m = &rt->cores[worker]->m;
-    out->thread = schi_counted(&m->thread);
-    out->poll_count = schi_counted(&m->polls);
-    out->lifo_poll_count = schi_counted(&m->lifo_polls);
-    out->lifo_capped_count = schi_counted(&m->lifo_capped);
-    out->local_schedule_count = /* every task spawned here but a job is queued here */
-        schi_counted(&m->local_schedules) + schi_counted(&m->spawned) - schi_counted(&m->jobs);
-    out->overflow_count = schi_counted(&m->overflows);
-    out->steal_operations = schi_counted(&m->steal_operations);
-    out->steal_count = schi_counted(&m->steals);
-    out->lifo_steal_count = schi_counted(&m->lifo_steals);
-    out->injector_count = schi_counted(&m->injected);
-    out->park_count = schi_counted(&m->parks);
-    out->park_unpark_count = schi_counted(&m->park_unparks);
-    out->noop_count = schi_counted(&m->noops);
-    out->lend_count = schi_counted(&m->lends);
-    out->lend_taken_count = schi_counted(&m->lends_taken);
-    out->handoff_count = schi_counted(&m->handoffs);
-    out->wake_count = schi_counted(&m->wakes);
-    out->forced_yield_count = schi_counted(&m->forced_yields);
-    out->maintenance_count = schi_counted(&m->maintenances);
-    out->spawned_count = schi_counted(&m->spawned);
-    out->ended_count = schi_counted(&m->ended);
-    out->busy_ns = schi_counted(&m->busy_ns);
-    out->mean_poll_ns = schi_counted(&m->mean_poll_ns);
-    out->local_queue_depth = schi_runq_len(&rt->cores[worker]->q);
+    schi_worker_snapshot(rt->cores[worker], out);
     return 0;
-}
-
-/* The sum over all cores; both structures are whole numbers only, but for the queue's depth. */
-static void schi_metrics_add(sch_worker_metrics_snapshot *sum,
-                             const sch_worker_metrics_snapshot *w) {
-    sum->poll_count += w->poll_count;
-    sum->lifo_poll_count += w->lifo_poll_count;
-    sum->lifo_capped_count += w->lifo_capped_count;
-    sum->local_schedule_count += w->local_schedule_count;
-    sum->overflow_count += w->overflow_count;
-    sum->steal_operations += w->steal_operations;
-    sum->steal_count += w->steal_count;
-    sum->lifo_steal_count += w->lifo_steal_count;
-    sum->injector_count += w->injector_count;
-    sum->park_count += w->park_count;
-    sum->park_unpark_count += w->park_unpark_count;
-    sum->noop_count += w->noop_count;
-    sum->lend_count += w->lend_count;
-    sum->lend_taken_count += w->lend_taken_count;
-    sum->handoff_count += w->handoff_count;
-    sum->wake_count += w->wake_count;
-    sum->forced_yield_count += w->forced_yield_count;
-    sum->maintenance_count += w->maintenance_count;
-    sum->spawned_count += w->spawned_count;
-    sum->ended_count += w->ended_count;
-    sum->busy_ns += w->busy_ns;
-    sum->local_queue_depth += w->local_queue_depth;
 }
 
 SCH_API int sch_metrics(const sch_runtime *rt, sch_metrics_snapshot *out) {
-    sch_runtime *r;
-    uint32_t word;
     if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
     if (!out) return -EINVAL;
-    r = schi_unconst(rt);
-    memset(out, 0, sizeof *out);
-    out->num_workers = r->num_cores;
-    out->num_alive_tasks = sch_num_alive_tasks(rt);
-    out->injection_queue_depth = sch_injection_queue_depth(rt);
-    word = schi_load_seq(&r->idle.word);
-    out->num_idle_workers = r->num_cores - schi_idle_running(word);
-    out->num_searching = schi_idle_searching(word);
-    schi_lock(&r->idle.lock);
-    out->num_worker_threads = r->num_workers;
-    schi_unlock(&r->idle.lock);
-    out->num_blocking_threads = (size_t)schi_counted(&r->pool.threads);
-    out->num_idle_blocking_threads = (size_t)schi_counted(&r->pool.idle_threads);
-    out->blocking_queue_depth = (size_t)schi_counted(&r->pool.queued);
-    out->remote_schedule_count = schi_counted(&r->remote_schedules);
-    out->remote_wake_count = schi_counted(&r->remote_wakes);
-    out->standby_alarm_count = schi_counted(&r->alarms);
-    out->standby_look_count = schi_counted(&r->looks_done);
-    out->standby_rescue_count = schi_counted(&r->rescues);
-    out->stack_count = schi_counted(&r->stacks.num_stacks);
-    out->stack_free_count = schi_counted(&r->stacks.num_free);
-    out->io_opened_count = schi_counted(&r->driver.opened);
-    out->io_closed_count = schi_counted(&r->driver.closed);
-    out->io_event_count = schi_counted(&r->driver.events);
-    out->cancelled_tasks_count = schi_counted(&r->shared_cancelled);
-    for (unsigned i = 0; i < r->num_cores; i++) {
-        sch_worker_metrics_snapshot w;
-        (void)sch_worker_metrics(rt, i, &w);
-        schi_metrics_add(&out->total, &w);
-        out->timer_count += schi_wheel_len(&r->cores[i]->wheel);
-        out->cancelled_tasks_count += schi_counted(&r->cores[i]->m.cancelled);
-    }
-    out->spawned_tasks_count = out->total.spawned_count + schi_counted(&r->shared_spawned);
+    schi_snapshot(schi_unconst(rt), out);
     return 0;
+}
+
+SCH_API const char *sch_wait_name(sch_wait_kind kind) {
+    return (unsigned)kind < SCH_WAIT_KINDS ? schi_wait_names[kind] : "";
+}
+
+SCH_API int sch_metrics_write(const sch_runtime *rt, sch_metrics_format format, sch_write_fn write,
+                              void *user) {
+    schi_text text;
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    if (!write || (unsigned)format > SCH_OPENMETRICS) return -EINVAL;
+    schi_text_init(&text, write, user);
+    schi_put_metrics(&text, format, schi_unconst(rt));
+    return schi_text_flush(&text);
+}
+
+/* 0, or why these histograms cannot be read. */
+static int schi_histogram_error(const sch_runtime *rt, sch_histogram which, unsigned worker) {
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    if ((unsigned)which >= SCH_HISTOGRAMS) return -EINVAL;
+    if (worker != SCH_ALL_WORKERS && worker >= rt->num_cores) return -EINVAL;
+    return rt->config.task_times ? 0 : -ENOTSUP;
+}
+
+SCH_API int sch_histogram_read(const sch_runtime *rt, sch_histogram which, unsigned worker,
+                               uint64_t *counts, size_t n) {
+    int error = schi_histogram_error(rt, which, worker);
+    if (error) return error;
+    if (!counts && n > 0) return -EINVAL;
+    for (unsigned i = 0; i < rt->histogram_len && i < n; i++) {
+        counts[i] = schi_histogram_count(schi_unconst(rt), which, worker, i);
+    }
+    return (int)rt->histogram_len;
+}
+
+SCH_API uint64_t sch_histogram_limit(const sch_runtime *rt, size_t bucket) {
+    if (!schi_is_runtime(rt) || bucket >= rt->histogram_len) return 0;
+    return schi_histogram_limit(rt->config.histogram_bits, (unsigned)bucket);
+}
+
+SCH_API uint64_t sch_percentile(const sch_runtime *rt, sch_histogram which, unsigned worker,
+                                double percent) {
+    uint64_t total = 0, below = 0;
+    if (schi_histogram_error(rt, which, worker) != 0 || !(percent >= 0 && percent <= 100)) return 0;
+    for (unsigned i = 0; i < rt->histogram_len; i++) {
+        total += schi_histogram_count(schi_unconst(rt), which, worker, i);
+    }
+    for (unsigned i = 0; i < rt->histogram_len && total > 0; i++) {
+        below += schi_histogram_count(schi_unconst(rt), which, worker, i);
+        if (below > 0 && (double)below * 100 >= percent * (double)total) {
+            return schi_histogram_limit(rt->config.histogram_bits, i);
+        }
+    }
+    return 0;
+}
+
+SCH_API int sch_each_task(sch_runtime *rt, sch_task_fn fn, void *user) {
+    int result;
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    if (!fn) return -EINVAL;
+    result = schi_walk_begin(rt);
+    if (result) return result;
+    result = schi_walk_tasks(rt, fn, user);
+    schi_walk_end(rt);
+    return result;
+}
+
+SCH_API int sch_dump(sch_runtime *rt, uint64_t timeout, sch_write_fn write, void *user) {
+    int result;
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    if (!write) return -EINVAL;
+    result = schi_walk_begin(rt);
+    if (result) return result;
+    result = schi_dump(rt, timeout, write, user);
+    schi_walk_end(rt);
+    return result;
+}
+
+SCH_API int sch_trace_start(sch_runtime *rt) {
+    int error;
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    error = schi_trace_make(rt);
+    if (error) return error;
+    schi_store_seq(&rt->trace_from, schi_now_ns());
+    schi_store_seq(&rt->trace_until, UINT64_C(0));
+    schi_or_seq(&rt->seen, (uint32_t)SCHI_SEE_TRACE);
+    return 0;
+}
+
+SCH_API int sch_trace_stop(sch_runtime *rt) {
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    if (schi_and_seq(&rt->seen, ~(uint32_t)SCHI_SEE_TRACE) & SCHI_SEE_TRACE) {
+        schi_store_seq(&rt->trace_until, schi_now_ns());
+    }
+    return 0;
+}
+
+SCH_API int sch_trace_write(sch_runtime *rt, sch_write_fn write, void *user) {
+    schi_text text;
+    if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
+    if (!write || schi_load_seq(&rt->trace_from) == 0) return -EINVAL;
+    schi_text_init(&text, write, user);
+    return schi_trace_write(rt, &text);
+}
+
+typedef struct schi_piece { /* text for a buffer of the user's */
+    char *to;
+    size_t room, length;
+} schi_piece;
+
+static int schi_piece_write(const char *text, size_t length, void *user) {
+    schi_piece *p = (schi_piece *)user;
+    if (length > p->room - p->length) length = p->room - p->length;
+    memcpy(p->to + p->length, text, length);
+    p->length += length;
+    return 0;
+}
+
+SCH_API size_t sch_symbol(const void *address, char *text, size_t size) {
+    schi_piece piece;
+    schi_text t;
+    if (!text || size == 0) return 0;
+    piece.to = text;
+    piece.room = size - 1;
+    piece.length = 0;
+    schi_text_init(&t, schi_piece_write, &piece);
+    schi_put_address(&t, address);
+    (void)schi_text_flush(&t);
+    text[piece.length] = 0;
+    return piece.length;
 }
 
 /* The core whose thread runs a task now, SCHI_NO_CORE if none. A look from outside. */

@@ -60,8 +60,8 @@ static sch_op_revoked pledge_cancel(sch_op *op) {
     return SCH_OP_REMOVED;
 }
 
-static const sch_op_type there_type = {there_poll, pledge_cancel};
-static const sch_op_type pledge_type = {pledge_poll, pledge_cancel};
+static const sch_op_type there_type = {there_poll, pledge_cancel, "there"};
+static const sch_op_type pledge_type = {pledge_poll, pledge_cancel, "pledge"};
 
 static uint64_t round_cancel(uint64_t ops) {
     sch_timer timer;

@@ -158,7 +158,7 @@ static sch_op_revoked square_cancel(sch_op *op) {
     return answer;
 }
 
-static const sch_op_type square_type = {square_poll, square_cancel};
+static const sch_op_type square_type = {square_poll, square_cancel, "square"};
 
 static square square_op(squares *library, long number, uint64_t work_ns) {
     square s;

@@ -1237,7 +1237,7 @@ static sch_op_revoked hand_cancel(sch_op *base) {
     return answer;
 }
 
-static const sch_op_type hand_type = {hand_poll, hand_cancel};
+static const sch_op_type hand_type = {hand_poll, hand_cancel, "hand"};
 
 static void *clerk(void *unused) {
     pthread_mutex_lock(&clerk_lock);

@@ -66,7 +66,7 @@ static sch_op_revoked hand_cancel(sch_op *op) {
     return schi_load_acq(&c->finished[h->index]) ? SCH_OP_DONE : SCH_OP_BUSY;
 }
 
-static const sch_op_type hand_type = {hand_poll, hand_cancel};
+static const sch_op_type hand_type = {hand_poll, hand_cancel, "hand"};
 
 static void hand_init(hand *h, wait_case *c, unsigned index) {
     memset(h, 0, sizeof *h);

@@ -22,7 +22,7 @@ static sch_op_revoked ops_hand_cancel(sch_op *op) {
     return h->answer;
 }
 
-static const sch_op_type ops_hand_type = {ops_hand_poll, ops_hand_cancel};
+static const sch_op_type ops_hand_type = {ops_hand_poll, ops_hand_cancel, NULL};
 
 static ops_hand ops_by_hand(bool ready) {
     ops_hand h;
@@ -233,7 +233,7 @@ static sch_op_revoked ops_storm_cancel(sch_op *op) {
     return schi_xchg_seq(&o->s->pending, (sch_op *)NULL) == op ? SCH_OP_REMOVED : SCH_OP_BUSY;
 }
 
-static const sch_op_type ops_storm_type = {ops_storm_poll, ops_storm_cancel};
+static const sch_op_type ops_storm_type = {ops_storm_poll, ops_storm_cancel, NULL};
 
 static void ops_storm_task(void *arg) {
     ops_storm *s = (ops_storm *)arg;
