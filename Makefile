@@ -24,8 +24,8 @@ RUN = CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" SAN="$(SAN)" SEED="$(SEED)" BUD
 	TESTS="$(TESTS)" VALGRIND_TESTS="$(VALGRIND_TESTS)" sh tests/run.sh
 
 .PHONY: help demo test unit api examples model mutants fault process stress soak fuzz kqueue embed \
-	include matrix lint asan ubsan tsan valgrind coverage platforms check check-all bench \
-	bench-quick hyperfine setup install clean
+	observe trace page budget include matrix lint asan ubsan tsan valgrind coverage platforms \
+	check check-all bench bench-quick hyperfine setup install clean
 
 help:        ## this list
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "make %-12s %s\n", $$1, $$2 }' \
@@ -79,6 +79,18 @@ kqueue:      ## unit tests with kqueue in place of epoll and futex; headers of m
 embed:       ## a runtime inside a libuv loop
 	@$(RUN) embed
 
+observe:     ## metrics under promtool, a real Prometheus, the OpenMetrics parser
+	@$(RUN) observe
+
+trace:       ## traces loaded, checked and shown to Perfetto
+	@$(RUN) trace
+
+page:        ## httpd's live page in headless Chromium
+	@$(RUN) page
+
+budget:      ## instructions and atomic operations of the hot paths, against committed budgets
+	@$(RUN) budget
+
 fuzz:        ## sequences of API calls by libFuzzer; the corpus by anybody
 	@$(RUN) fuzz
 
@@ -111,11 +123,12 @@ platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 
 check:       ## all of the above as far as 15 minutes go
 	@CROSS=smoke $(RUN) lint include matrix unit+examples api model process+fault stress+fuzz \
-		asan+ubsan tsan+valgrind kqueue+platforms embed+cross
+		asan+ubsan tsan+valgrind kqueue+platforms embed+cross observe+trace page+budget
 
 check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak
 	@LEVEL=all $(RUN) lint include matrix unit api examples process fault model stress fuzz asan \
-		ubsan tsan valgrind coverage kqueue embed cross platforms
+		ubsan tsan valgrind coverage kqueue embed cross platforms \
+		observe trace page budget
 
 bench:       ## every benchmark, against the peers that are installed; make bench CASE="echo timers"
 	@sh bench/run.sh $(CASE)

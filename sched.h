@@ -6538,7 +6538,10 @@ static void schi_commit(schi_thread *th) {
     case SCHI_COMMIT_NONE: break;
     case SCHI_COMMIT_REQUEUE: schi_requeue(th, task); break;
     case SCHI_COMMIT_IDLE:
-        if (!schi_task_idle(task, th->commit_wait)) schi_requeue(th, task);
+        if (schi_task_idle(task, th->commit_wait)) break;
+        /* It happened before the task was let go; who did it could not queue it. */
+        if (SCHI_UNLIKELY(schi_seen(th->rt) != 0)) schi_see_wake(th, th->rt, task);
+        schi_requeue(th, task);
         break;
     case SCHI_COMMIT_OWN_STACK: schi_stack_own_free(&th->rt->stacks, th->commit_stack); break;
     case SCHI_COMMIT_LOOK: SCHI_ASSERT(false); break; /* see schi_land */
@@ -6826,6 +6829,7 @@ static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
         if (state & SCHI_NEW) (void)schi_task_clear(task, SCHI_NEW);
         schi_push_back(th, th->core, task);
     } else if (!schi_task_idle(task, SCHI_WAIT_WAKE | SCHI_WAIT_CANCEL)) {
+        if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_wake(th, rt, task); /* as in commit */
         schi_push_back(th, th->core, task);
     }
 }
@@ -8275,9 +8279,13 @@ static int schi_run_slice(schi_thread *th, uint64_t until) {
     schi_core_give_up(th);
     more = more || !schi_inject_is_empty(&rt->inject);
     next = schi_timers_next(rt);
-    if (!more && SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER &&
-        schi_load_seq(&rt->walking) != SCHI_WALK_BORROWS) {
-        if (next > schi_clock(rt)) schi_store_seq(&rt->paused_at, next); /* the clock jumps */
+    if (!more && SCHI_UNLIKELY(rt->config.paused_clock) && next != SCH_FOREVER) {
+        schi_lock(&rt->idle.lock); /* as in schi_watch_prepare; a borrowed task comes back soon */
+        if (schi_load_seq(&rt->walking) != SCHI_WALK_BORROWS && schi_inject_is_empty(&rt->inject) &&
+            next > schi_clock(rt)) {
+            schi_store_seq(&rt->paused_at, next); /* the clock jumps */
+        }
+        schi_unlock(&rt->idle.lock);
         more = true;
     }
     return more;
@@ -8460,7 +8468,10 @@ static void schi_waits_for_ops(schi_thread *th, sch_op *const *ops, size_t n) {
 
 /* Leave: afterwards nobody knows of the waiter or of a pending operation. */
 static void schi_await_leave(schi_await *a, bool granted, sch_op *const *ops, size_t n) {
-    if (!granted && !schi_waiter_claim(&a->w)) (void)schi_await_grant(a, false, SCH_FOREVER);
+    if (!granted && !schi_waiter_claim(&a->w)) {
+        if (a->w.task) schi_waits_for_ops(a->th, ops, n);
+        (void)schi_await_grant(a, false, SCH_FOREVER);
+    }
     for (size_t i = 0; i < n; i++) {
         sch_op_revoked how;
         if (schi_op_get(ops[i]) != SCHI_OP_PENDING) continue;
@@ -8469,6 +8480,7 @@ static void schi_await_leave(schi_await *a, bool granted, sch_op *const *ops, si
         if (how != SCH_OP_BUSY) continue;
         /* acqrel: pairs with the exchange in finish. */
         if (schi_or_acqrel(schi_op_state(ops[i]), (uint32_t)SCHI_OP_LISTEN) == SCHI_OP_PENDING) {
+            if (a->w.task) schi_waits_for_ops(a->th, &ops[i], 1);
             (void)schi_await_grant(a, false, SCH_FOREVER);
         }
         schi_op_set(ops[i], schi_op_get(ops[i]) & ~(uint32_t)SCHI_OP_LISTEN);
@@ -9319,13 +9331,22 @@ static void schi_stack_look(schi_stack *stack, schi_look_at *look) {
     if (th == &spare) schi_thread_leave(th);
 }
 
+/* With a paused clock, whoever decides whether it jumps sees who borrows: both under idle.lock. */
+static void schi_walk_says(sch_runtime *rt, uint32_t what) {
+    if (SCHI_LIKELY(!rt->config.paused_clock)) return;
+    schi_lock(&rt->idle.lock);
+    schi_store_seq(&rt->walking, what);
+    if (what == SCHI_WALK_BETWEEN) schi_clock_may_jump(rt);
+    schi_unlock(&rt->idle.lock);
+}
+
 /* Take a task that waits and look at it. false: it does not wait. */
 static bool schi_look_waiting(sch_runtime *rt, sch_task *task, schi_seen_task *s) {
     SCHI_STATE wait, kind;
     uint64_t now;
-    schi_store_seq(&rt->walking, (uint32_t)SCHI_WALK_BORROWS); /* a paused clock stands still */
+    schi_walk_says(rt, (uint32_t)SCHI_WALK_BORROWS);
     if (!schi_task_borrow(task, &wait)) {
-        schi_store_seq(&rt->walking, (uint32_t)SCHI_WALK_BETWEEN);
+        schi_walk_says(rt, (uint32_t)SCHI_WALK_BETWEEN);
         return false;
     }
     now = schi_clock(rt);
@@ -9342,12 +9363,7 @@ static bool schi_look_waiting(sch_runtime *rt, sch_task *task, schi_seen_task *s
         schi_stack_look(task->on.stack, &s->look);
     }
     if (!schi_task_idle(task, wait)) schi_schedule(schi_self(), task);
-    schi_store_seq(&rt->walking, (uint32_t)SCHI_WALK_BETWEEN);
-    if (SCHI_UNLIKELY(rt->config.paused_clock)) {
-        schi_lock(&rt->idle.lock);
-        schi_clock_may_jump(rt);
-        schi_unlock(&rt->idle.lock);
-    }
+    schi_walk_says(rt, (uint32_t)SCHI_WALK_BETWEEN);
     return true;
 }
 
@@ -10065,7 +10081,7 @@ static int schi_trace_make(sch_runtime *rt) {
  *   The stack of a running poll: its thread is sent config.stack_signal, and the handler writes
  *   down where it is. `shot` is handed over by its state: NONE -> ASKED (the watchdog has filled in
  *   whose) -> TAKING (the handler, by compare-and-swap) -> DONE; the watchdog may take back what is
- *   only ASKED.
+ *   only ASKED. Shots are numbered: a handler that comes too late finds another one.
  *================================================================================================*/
 typedef struct schi_stall_look {
     uint64_t polls, task; /* of the poll that was seen last; task 0: none */
@@ -10084,8 +10100,9 @@ typedef struct schi_watchdog {
     int stop[2];     /* a pipe: closing the second end stops it */
     int signals;     /* config.dump_signal comes here; -1: none */
     struct {
-        schi_word state;
-        schi_thread *of;
+        schi_word state;               /* SCHI_SHOT_..., and 4 times the number of the shot */
+        SCHI_ATOMIC(schi_thread *) of; /* whom it is asked of */
+        uint32_t number;               /* 4 times */
         unsigned num;
         void *frames[SCHI_FRAMES];
     } shot;
@@ -10097,18 +10114,18 @@ typedef struct schi_watchdog {
 static void schi_shot_take(int number) {
     schi_thread *th = schi_self();
     schi_watchdog *w = th && th->rt ? th->rt->watchdog : NULL;
-    uint32_t asked = SCHI_SHOT_ASKED;
+    uint32_t asked = w ? schi_load_acq(&w->shot.state) : 0; /* acq: pairs with rel in ask */
     int saved = errno;
     char here;
-    /* acq: pairs with the watchdog's store; whose shot it is. */
-    bool ours = w && schi_load_acq(&w->shot.state) == asked && w->shot.of == th;
+    /* rlx: of this shot, or a later one, and then the swap fails */
+    bool ours = asked % 4 == SCHI_SHOT_ASKED && schi_load_rlx(&w->shot.of) == th;
     /* acqrel: taken, or taken back meanwhile */
-    if (ours && schi_cas_acqrel(&w->shot.state, &asked, (uint32_t)SCHI_SHOT_TAKING)) {
+    if (ours && schi_cas_acqrel(&w->shot.state, &asked, asked + 1)) {
         schi_stack *s = th->stack;
         if (!s || (size_t)(&here - s->mapping) > SCHI_SHOW_ROOM + schi_page_size()) {
             w->shot.num = schi_backtrace(w->shot.frames, SCHI_FRAMES);
         }
-        schi_store_rel(&w->shot.state, (uint32_t)SCHI_SHOT_DONE); /* rel: pairs with acq in ask */
+        schi_store_rel(&w->shot.state, asked + 2); /* rel: DONE, pairs with acq in ask */
     }
     (void)number;
     errno = saved;
@@ -10117,30 +10134,27 @@ static void schi_shot_take(int number) {
 /* Ask the thread that runs this task for its stack. */
 static void schi_shot_ask(schi_watchdog *w, uint64_t thread, const sch_task *task) {
     sch_runtime *rt = w->rt;
-    uint32_t asked = SCHI_SHOT_ASKED;
-    int error = ESRCH;
+    uint32_t asked = (w->shot.number += 4) + SCHI_SHOT_ASKED, back = asked;
+    bool sent = false;
     w->shot.num = 0;
     if (!rt->config.stack_signal) return;
     (void)schi_backtrace(w->shot.frames, 1); /* loads what it needs */
     schi_lock(&rt->idle.lock); /* while it is listed the thread is there */
     if (thread < rt->top_thread && rt->threads[thread] &&
         schi_current(rt->threads[thread]) == task) {
-        w->shot.of = rt->threads[thread];
+        schi_store_rlx(&w->shot.of, rt->threads[thread]); /* rlx: published by the next store */
         schi_store_rel(&w->shot.state, asked); /* rel: pairs with acq in the handler */
-        error = schi_thread_signal(w->shot.of->os, rt->config.stack_signal);
+        sent = schi_thread_signal(rt->threads[thread]->os, rt->config.stack_signal) == 0;
     }
     schi_unlock(&rt->idle.lock);
     /* acq: pairs with rel in the handler */
-    for (int i = 0; i < 100 && !error && schi_load_acq(&w->shot.state) != SCHI_SHOT_DONE; i++) {
+    for (int i = 0; i < 100 && sent && schi_load_acq(&w->shot.state) != asked + 2; i++) {
         schi_fd_nap();
     }
-    /* acqrel: taken back, or what the handler did is ours */
-    if (error || schi_cas_acqrel(&w->shot.state, &asked, (uint32_t)SCHI_SHOT_NONE)) {
-        schi_store_rlx(&w->shot.state, (uint32_t)SCHI_SHOT_NONE); /* rlx: nobody has it */
-        return;
-    }
-    while (schi_load_acq(&w->shot.state) != SCHI_SHOT_DONE) schi_fd_nap(); /* acq: as above */
-    schi_store_rlx(&w->shot.state, (uint32_t)SCHI_SHOT_NONE); /* rlx: the handler is done with it */
+    /* acqrel: taken back; it was never asked; or the handler has taken it */
+    if (schi_cas_acqrel(&w->shot.state, &back, w->shot.number)) return;
+    if (back / 4 != asked / 4) return;
+    while (schi_load_acq(&w->shot.state) != asked + 2) schi_fd_nap(); /* acq: as above */
 }
 
 static void schi_stall_report(schi_watchdog *w, unsigned i, schi_stall_look *look,

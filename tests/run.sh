@@ -240,7 +240,7 @@ snippet() { # NAME FILE
 # shellcheck disable=SC2086
 example() { # NAME
     build $CC -std=c11 $warnings $CFLAGS $san -iquote . -o "build/$1" "docs/examples/$1.c" \
-        -pthread && limit sh "tests/examples/$1.sh" "build/$1"
+        -pthread && limit sh "tests/examples/${1%%_*}.sh" "build/$1"
 }
 
 examples() {
@@ -257,7 +257,9 @@ one() { # the part of this name
     case $1 in
     unit | api | examples | coverage | asan | ubsan | tsan | platforms) $1 ;;
     valgrind) memcheck ;;
-    model | fault | stress | fuzz | process | kqueue | embed) proof "$1" ;;
+    model | fault | stress | fuzz | process | kqueue | embed | observe | trace | page | budget)
+        proof "$1"
+        ;;
     cross) part cross sh tests/kqueue/cross.sh "${CROSS:-$LEVEL}" ;; # make check: fewer systems
     soak) part soak sh tests/stress/run.sh soak ;;
     include) part include sh tests/include/order.sh ;;

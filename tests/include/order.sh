@@ -43,7 +43,13 @@ compiler() {
     fi
     for system in "$@"; do
         source=tests/include/smoke.c
+        # Which way leads to our file matters to what includes <sched.h>; stdio.h does not.
+        case $system in
+        pthread.h | sched.h) ways=all ;;
+        *) ways=${LEVEL:-ci} ;;
+        esac
         program "$row" -I "$compile" "-I$jobs_dir/away" $source sched.h "$system"
+        [ "$ways" = all ] || continue
         program "$row" -isystem "$compile" "-isystem $jobs_dir/away" $source sched.h "$system"
         program "$row" -iquote "$compile" "-iquote $jobs_dir/away" $source sched.h "$system"
         program "$row" beside "$compile" "" "$jobs_dir/beside/smoke.c" sched.h "$system"
