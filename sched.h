@@ -325,9 +325,10 @@ typedef struct sch_config {
     void (*on_stall)(const struct sch_stall *stall, void *user); /* see sch_stall */
     int dump_signal;           /* the signal at which dump_write gets a sch_dump(); blocked in the
                                   thread that makes the runtime, as by sch_signals_open; 0: none */
-    sch_write_fn dump_write;
+    sch_write_fn dump_write;   /* on the watchdog's thread, as on_stall */
     int stack_signal;          /* a signal that nobody else uses, by which a thread is asked for the
-                                  stack of a poll that stalls; 0: no such backtraces */
+                                  stack of a poll that stalls: on the task's own stack, and a call
+                                  like nanosleep() there ends with EINTR; 0: no such backtraces */
     void *watch_user;          /* for on_stall and dump_write */
     uint32_t canary_end;       /* leave 0 */
 } sch_config;
@@ -351,7 +352,7 @@ SCH_API sch_runtime *sch_runtime_new_sized(const sch_config *config, size_t size
  *            EINVAL   a setting is out of range: sch_config_error(config) names it. Or a worker
  *                     could not be bound to its CPU; or the header differs from the one that was
  *                     compiled with SCHED_IMPLEMENTATION.
- *            ENOTSUP  pin_workers on a system that cannot
+ *            ENOTSUP  pin_workers or dump_signal on a system that cannot
  *            ENOMEM, EMFILE, ENFILE   the system's own
  *            EAGAIN   not one thread could be made, or none for the watchdog. If some can be made
  *                     and others not, the runtime starts with fewer workers: see sch_num_workers().
@@ -1112,8 +1113,9 @@ typedef struct sch_stall {
  *   start    -ENOMEM; -EINVAL.    stop  0, -EINVAL.    Threads  any.
  *   write    the trace as JSON for ui.perfetto.dev and chrome://tracing: a track for each core with
  *            its polls, lent, parked and searching times, arrows from each spawn and wake to the
- *            poll that follows. -ENOMEM; -EINVAL, also if it was never started; what `write`
- *            returned. May run while the trace goes on.
+ *            poll that follows (but for sch_wake_signal, which writes nothing down). -ENOMEM;
+ *            -EINVAL, also if it was never started; what `write` returned. May run while the trace
+ *            goes on. Times are real ones, also with config.paused_clock.
  */
 SCH_API int sch_trace_start(sch_runtime *rt);
 SCH_API int sch_trace_stop(sch_runtime *rt);
@@ -9489,12 +9491,16 @@ static int schi_walk_begin(sch_runtime *rt) {
     schi_thread *th = schi_self();
     uint32_t none = SCHI_WALK_NONE;
     if (th && th->no_wait > 0) return -EPERM;
+    schi_add_seq(&rt->guests, 1u); /* sch_runtime_free waits */
     /* acqrel: what the walk before left is ours. */
-    return schi_cas_acqrel(&rt->walking, &none, (uint32_t)SCHI_WALK_BETWEEN) ? 0 : -EBUSY;
+    if (schi_cas_acqrel(&rt->walking, &none, (uint32_t)SCHI_WALK_BETWEEN)) return 0;
+    schi_guest_leave(rt);
+    return -EBUSY;
 }
 
 static void schi_walk_end(sch_runtime *rt) {
     schi_store_seq(&rt->walking, (uint32_t)SCHI_WALK_NONE);
+    schi_guest_leave(rt);
 }
 
 /* Dump as text ----------------------------------------------------------------------------------*/
@@ -10097,7 +10103,7 @@ enum { SCHI_SHOT_NONE, SCHI_SHOT_ASKED, SCHI_SHOT_TAKING, SCHI_SHOT_DONE };
 typedef struct schi_watchdog {
     sch_runtime *rt;
     schi_os_thread thread;
-    int stop[2];     /* a pipe: closing the second end stops it */
+    int stop[2];     /* a pipe: a byte stops it */
     int signals;     /* config.dump_signal comes here; -1: none */
     struct {
         schi_word state;               /* SCHI_SHOT_..., and 4 times the number of the shot */
@@ -10220,17 +10226,21 @@ static void *schi_watchdog_main(void *arg) {
     schi_watchdog *w = (schi_watchdog *)arg;
     sch_runtime *rt = w->rt;
     struct pollfd p[2];
+    bool asked = false; /* for a dump */
     schi_thread_name("sch-watchdog");
     p[0].fd = w->stop[0];
     p[1].fd = w->signals; /* poll(2) passes over -1 */
     p[0].events = p[1].events = POLLIN;
     for (;;) {
         p[0].revents = p[1].revents = 0;
-        (void)poll(p, 2, schi_watchdog_period(&rt->config));
+        (void)poll(p, 2, asked ? 1 : schi_watchdog_period(&rt->config));
         if (p[0].revents) return NULL;
-        if (p[1].revents && schi_fd_signal(w->signals) > 0) {
+        if (p[1].revents && schi_fd_signal(w->signals) > 0) asked = true;
+        if (asked && schi_walk_begin(rt) == 0) { /* else later: somebody walks */
             uint64_t limit = rt->config.stall_ns / 4; /* not to miss a stall meanwhile */
-            (void)sch_dump(rt, limit, rt->config.dump_write, rt->config.watch_user);
+            (void)schi_dump(rt, limit, rt->config.dump_write, rt->config.watch_user);
+            schi_walk_end(rt);
+            asked = false;
         }
         for (unsigned i = 0; i < rt->num_cores && rt->config.stall_ns; i++) {
             schi_stall_look_at(w, i);
@@ -10267,24 +10277,24 @@ static int schi_watchdog_start(sch_runtime *rt) {
         w->signals = schi_fd_signals(&c->dump_signal, 1);
         if (w->signals < 0) error = w->signals;
     }
+    rt->watchdog = w; /* before the thread can ask for a shot */
     if (!error && c->stack_signal) error = schi_signal_handle(c->stack_signal, schi_shot_take);
     if (!error) {
         error = schi_thread_start(&w->thread, schi_watchdog_main, w, c->thread_stack_size);
     }
     if (error) {
+        rt->watchdog = NULL;
         schi_watchdog_free(w);
-        return error;
     }
-    rt->watchdog = w;
-    return 0;
+    return error;
 }
 
 /* Everything has ended; called by one, once. */
 static void schi_watchdog_stop(sch_runtime *rt) {
     schi_watchdog *w = rt->watchdog;
     if (!w) return;
-    close(w->stop[1]);
-    w->stop[1] = -1;
+    /* A byte, and not the end of the pipe: the child of a fork may have that, too. */
+    while (write(w->stop[1], "", 1) < 0 && errno == EINTR) continue;
     schi_thread_join(w->thread);
     rt->watchdog = NULL;
     schi_watchdog_free(w);
@@ -11377,10 +11387,14 @@ SCH_API int sch_trace_stop(sch_runtime *rt) {
 
 SCH_API int sch_trace_write(sch_runtime *rt, sch_write_fn write, void *user) {
     schi_text text;
+    int result;
     if (!schi_is_runtime(rt)) return -schi_runtime_error(rt);
     if (!write || schi_load_seq(&rt->trace_from) == 0) return -EINVAL;
+    schi_add_seq(&rt->guests, 1u); /* sch_runtime_free waits */
     schi_text_init(&text, write, user);
-    return schi_trace_write(rt, &text);
+    result = schi_trace_write(rt, &text);
+    schi_guest_leave(rt);
+    return result;
 }
 
 typedef struct schi_piece { /* text for a buffer of the user's */
