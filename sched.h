@@ -594,6 +594,7 @@ struct sch_op {
     uint32_t state;       /* private */
     bool in_poll_task;    /* private */
     uint8_t kind;         /* private */
+    uint16_t wheel;       /* private: of a timer */
 };
 
 /* Wait until the operation is done.
@@ -671,11 +672,7 @@ SCH_API int sch_sleep_until(uint64_t time);
 typedef struct sch_timer {
     sch_op op;
     uint64_t until;        /* sch_now() */
-    struct {
-        void *links[4];
-        uint64_t tick;
-        uint32_t armed, spare;
-    } armed;               /* private */
+    int64_t *armed;        /* private */
 } sch_timer;
 
 SCH_API sch_timer sch_timer_after(uint64_t ns);
@@ -4444,14 +4441,35 @@ static schi_stack *schi_stack_pool_get(schi_stack_pool *p) {
     return s;
 }
 
+/* Used stacks, up to max, linked; returns how many. Under one lock: a core with many tasks that
+ * wait asks often. */
+static unsigned schi_stack_pool_take(schi_stack_pool *p, schi_stack **first, unsigned max) {
+    unsigned n = 0;
+    schi_stack **end = first;
+    schi_lock(&p->lock);
+    for (*first = p->dirty; *end && n < max; n++) end = &(*end)->next;
+    p->dirty = *end;
+    *end = NULL;
+    schi_count(&p->num_dirty, 0 - (uint64_t)n);
+    schi_count(&p->num_free, 0 - (uint64_t)n);
+    schi_unlock(&p->lock);
+    return n;
+}
+
+/* Give n linked stacks back, n > 0. At home only. */
+static void schi_stack_pool_put_all(schi_stack_pool *p, schi_stack *first, schi_stack *last,
+                                    unsigned n) {
+    schi_lock(&p->lock);
+    last->next = p->dirty;
+    p->dirty = first;
+    schi_count(&p->num_dirty, n);
+    schi_count(&p->num_free, n);
+    schi_unlock(&p->lock);
+}
+
 /* Give a stack back. At home only. */
 static void schi_stack_pool_put(schi_stack_pool *p, schi_stack *s) {
-    schi_lock(&p->lock);
-    s->next = p->dirty;
-    p->dirty = s;
-    schi_count(&p->num_dirty, 1);
-    schi_count(&p->num_free, 1);
-    schi_unlock(&p->lock);
+    schi_stack_pool_put_all(p, s, s, 1);
 }
 
 /* Give the pages of some unused stacks, all but each one's last, back to the system; `keep` stacks
@@ -4564,20 +4582,20 @@ static void schi_stack_fresh(schi_stack *s) {
 #define SCHI_WHEEL_SLOTS 64
 #define SCHI_TICK_NEVER UINT64_MAX
 
-struct schi_wheel;
+/* What is linked is the sch_timer itself. It is small, so that a poll task with one fits into 128
+ * bytes: while it is armed op.result is the address of the next in its list (0: the last), and
+ * `armed` that of the result, or of the slot, which points to it; NULL: not armed. Both are under
+ * the wheel's lock. Its tick is found again by `until` when it comes down a level. op.type is NULL
+ * for a shield's; op.wheel says on which core it was armed last, 0: on none. */
+typedef int64_t schi_timer_link;
 
-struct schi_waiter;
+SCHI_STATIC_ASSERT(sizeof(void *) <= sizeof(schi_timer_link), "a result takes a pointer");
 
-enum { SCHI_TIMER_WAITER, SCHI_TIMER_POLL_TASK, SCHI_TIMER_SHIELD };
+static sch_timer *schi_timer_at(schi_timer_link link) { return (sch_timer *)(uintptr_t)link; }
 
-typedef struct schi_timer { /* in a sch_timer */
-    struct schi_timer *next, *prev; /* under the wheel's lock */
-    struct schi_wheel *wheel;       /* the waiter; where it was armed last */
-    void *waiter;                   /* fixed while armed: whom to wake */
-    uint64_t tick;                  /* under lock */
-    uint32_t armed;                 /* under lock: linked */
-    uint32_t kind;                  /* fixed while armed: what waiter is */
-} schi_timer;
+static schi_timer_link schi_timer_link_to(sch_timer *t) {
+    return (schi_timer_link)(uintptr_t)t;
+}
 
 typedef struct schi_wheel {
     schi_spinlock lock SCHI_ALIGNED(SCH_CACHELINE);
@@ -4586,7 +4604,7 @@ typedef struct schi_wheel {
     uint64_t num_timers;        /* under lock: armed now */
     uint64_t num_armed, num_cancelled; /* under lock: ever */
     uint64_t occupied[SCHI_WHEEL_LEVELS];
-    schi_timer *slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS]; /* under lock: doubly linked */
+    schi_timer_link slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS]; /* under lock: doubly linked */
 } schi_wheel;
 
 static void schi_wheel_init(schi_wheel *w, uint64_t now) {
@@ -4599,25 +4617,28 @@ static unsigned schi_wheel_level(const schi_wheel *w, uint64_t tick) {
     return (unsigned)(63 - __builtin_clzll((tick ^ w->elapsed) | 1)) / 6;
 }
 
-static void schi_wheel_link(schi_wheel *w, schi_timer *t) {
-    unsigned level = schi_wheel_level(w, t->tick), slot = t->tick >> (6 * level) & 63;
-    schi_timer **head = &w->slots[level][slot];
-    t->prev = NULL;
-    t->next = *head;
-    if (t->next) t->next->prev = t;
-    *head = t;
+static void schi_wheel_link(schi_wheel *w, sch_timer *t, uint64_t tick) {
+    unsigned level = schi_wheel_level(w, tick), slot = tick >> (6 * level) & 63;
+    schi_timer_link *head = &w->slots[level][slot];
+    t->op.result = *head;
+    t->armed = head;
+    if (*head) schi_timer_at(*head)->armed = &t->op.result;
+    *head = schi_timer_link_to(t);
     w->occupied[level] |= UINT64_C(1) << slot;
 }
 
-static void schi_wheel_unlink(schi_wheel *w, schi_timer *t) {
-    if (t->next) t->next->prev = t->prev;
-    if (t->prev) {
-        t->prev->next = t->next;
-    } else { /* the first of its slot; by W2 the slot is the same as when it was linked */
-        unsigned level = schi_wheel_level(w, t->tick), slot = t->tick >> (6 * level) & 63;
-        w->slots[level][slot] = t->next;
-        if (!t->next) w->occupied[level] &= ~(UINT64_C(1) << slot);
+static void schi_wheel_unlink(schi_wheel *w, sch_timer *t) {
+    uintptr_t at = (uintptr_t)t->armed - (uintptr_t)&w->slots[0][0];
+    *t->armed = t->op.result;
+    if (t->op.result) {
+        schi_timer_at(t->op.result)->armed = t->armed;
+    } else if (at < sizeof w->slots) { /* it was the only one of its slot */
+        size_t slot = at / sizeof(schi_timer_link);
+        w->occupied[slot / SCHI_WHEEL_SLOTS] &= ~(UINT64_C(1) << slot % SCHI_WHEEL_SLOTS);
     }
+    t->armed = NULL;
+    t->op.result = 0;
+    w->num_timers--;
 }
 
 /* The tick at which something is to be done: the earliest timers expire, or come down a level. */
@@ -4638,22 +4659,25 @@ static void schi_wheel_publish(schi_wheel *w) {
     schi_store_seq(&w->next, tick == SCHI_TICK_NEVER ? SCH_FOREVER : tick << SCHI_TICK_SHIFT);
 }
 
-static void schi_wheel_insert_locked(schi_wheel *w, schi_timer *t, uint64_t tick) {
-    t->tick = tick;
-    t->armed = 1;
-    schi_wheel_link(w, t);
+static void schi_wheel_insert_locked(schi_wheel *w, sch_timer *t, uint64_t tick) {
+    schi_wheel_link(w, t, tick);
     w->num_timers++;
     w->num_armed++;
 }
 
-/* Arm a timer. deadline: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
-static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadline) {
-    uint64_t tick = (deadline - 1) >> SCHI_TICK_SHIFT, next;
-    t->wheel = w;
+/* The first tick at which it is due. */
+static uint64_t schi_timer_tick(const sch_timer *t) {
+    return ((t->until - 1) >> SCHI_TICK_SHIFT) + 1;
+}
+
+/* Arm a timer. until: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
+static uint64_t schi_wheel_insert(schi_wheel *w, sch_timer *t) {
+    uint64_t tick = schi_timer_tick(t), next;
     schi_spin_lock(&w->lock);
-    schi_wheel_insert_locked(w, t, (tick > w->elapsed ? tick : w->elapsed) + 1); /* W1 */
+    if (tick <= w->elapsed) tick = w->elapsed + 1; /* W1 */
+    schi_wheel_insert_locked(w, t, tick);
     next = schi_load_rlx(&w->next); /* rlx: under the lock */
-    if (t->tick << SCHI_TICK_SHIFT < next) {
+    if (tick << SCHI_TICK_SHIFT < next) {
         schi_wheel_publish(w);
         next = schi_load_rlx(&w->next); /* rlx: under the lock */
     }
@@ -4662,15 +4686,12 @@ static uint64_t schi_wheel_insert(schi_wheel *w, schi_timer *t, uint64_t deadlin
 }
 
 /* Disarm it. false: it has expired, and whoever expired it is done with it. */
-static bool schi_wheel_remove(schi_timer *t) {
-    schi_wheel *w = t->wheel;
+static bool schi_wheel_remove(schi_wheel *w, sch_timer *t) {
     bool armed;
     schi_spin_lock(&w->lock);
-    armed = t->armed != 0;
+    armed = t->armed != NULL;
     if (armed) {
-        schi_wheel_unlink(w, t);
-        t->armed = 0; /* next stays, a lower bound (W3): most timers are armed and given up */
-        w->num_timers--;
+        schi_wheel_unlink(w, t); /* next stays, a lower bound (W3): most are armed and given up */
         w->num_cancelled++;
     }
     schi_spin_unlock(&w->lock);
@@ -4703,28 +4724,28 @@ static uint64_t schi_wheel_len(schi_wheel *w) {
 /* Bring the timers of the next slot down to where they belong. Under the lock. */
 static void schi_wheel_cascade(schi_wheel *w, uint64_t tick) {
     unsigned level = 1, slot;
-    schi_timer *t, *next;
+    schi_timer_link link;
     while (!w->occupied[level]) level++;
     slot = schi_lowest_bit(w->occupied[level]);
-    t = w->slots[level][slot];
-    w->slots[level][slot] = NULL;
+    link = w->slots[level][slot];
+    w->slots[level][slot] = 0;
     w->occupied[level] &= ~(UINT64_C(1) << slot);
     w->elapsed = tick;
-    for (; t; t = next) {
-        next = t->next;
-        schi_wheel_link(w, t);
+    while (link) {
+        sch_timer *t = schi_timer_at(link);
+        uint64_t due = schi_timer_tick(t); /* before, if it was armed when it was due already */
+        link = t->op.result;
+        schi_wheel_link(w, t, due > tick ? due : tick);
     }
 }
 
 /* Take out one timer that is due at `now`, disarmed; NULL: no more. Under the lock. */
-static schi_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
+static sch_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
     uint64_t until = now >> SCHI_TICK_SHIFT, tick;
     while ((tick = schi_wheel_next_tick(w)) <= until) {
         if (w->occupied[0]) {
-            schi_timer *t = w->slots[0][tick & 63];
+            sch_timer *t = schi_timer_at(w->slots[0][tick & 63]);
             schi_wheel_unlink(w, t);
-            t->armed = 0;
-            w->num_timers--;
             return t;
         }
         schi_wheel_cascade(w, tick);
@@ -5883,12 +5904,6 @@ typedef struct schi_expired {
     } list[SCHI_EXPIRE_BATCH];
 } schi_expired;
 
-SCHI_STATIC_ASSERT(sizeof(schi_timer) <= sizeof(((sch_timer *)0)->armed), "a timer fits");
-
-static sch_op *schi_timer_op(schi_timer *t) {
-    return (sch_op *)(void *)((char *)t - offsetof(sch_timer, armed));
-}
-
 /* Have one granted, if that is ours to do. Whoever it is, what its operation is in may be gone as
  * soon as the operation's state says that it is done; a waiter that was claimed before, or a task
  * that we refer to, is not. */
@@ -5905,8 +5920,8 @@ static void schi_expire(schi_expired *out, void *waiter, bool for_poll) {
 
 /* A task's shield ends while it waits. Under the wheel's lock: it takes that before it leaves the
  * wait, and so it is this wait. */
-static void schi_shield_over(schi_wheel *w, schi_timer *t, uint64_t now, schi_expired *out) {
-    sch_task *task = (sch_task *)t->waiter;
+static void schi_shield_over(schi_wheel *w, sch_timer *t, uint64_t now, schi_expired *out) {
+    sch_task *task = (sch_task *)t->op.waiter;
     int state = schi_task_unshield(task);
     if (state > 0) {
         out->list[out->num].waiter = NULL;
@@ -5918,17 +5933,17 @@ static void schi_shield_over(schi_wheel *w, schi_timer *t, uint64_t now, schi_ex
 }
 
 static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
-    schi_timer *t;
+    sch_timer *t;
     if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
     schi_spin_lock(&w->lock);
     while (out->num < SCHI_EXPIRE_BATCH && (t = schi_wheel_expire(w, now)) != NULL) {
-        if (t->kind == SCHI_TIMER_SHIELD) {
+        if (!t->op.type) {
             schi_shield_over(w, t, now, out);
             continue;
         }
-        schi_expire(out, t->waiter, t->kind == SCHI_TIMER_POLL_TASK);
+        schi_expire(out, t->op.waiter, t->op.in_poll_task);
         /* rel: pairs with acq in get. */
-        schi_store_rel(schi_op_state(schi_timer_op(t)), (uint32_t)SCHI_OP_DONE);
+        schi_store_rel(schi_op_state(&t->op), (uint32_t)SCHI_OP_DONE);
     }
     schi_spin_unlock(&w->lock);
 }
@@ -6663,20 +6678,23 @@ static int schi_may_wait(schi_thread *th) {
 }
 
 /* Arm in a task: on its core's wheel, or without a core on any, which is then looked after. */
-static void schi_timer_arm(schi_thread *th, schi_timer *t, void *waiter, unsigned kind,
-                           uint64_t until) {
+static void schi_timer_arm(schi_thread *th, sch_timer *t) {
     sch_runtime *rt = th->rt;
     schi_core *core = th->core ? th->core : rt->cores[0];
     uint64_t next;
-    t->waiter = waiter;
-    t->kind = kind;
-    next = schi_wheel_insert(&core->wheel, t, until);
+    t->op.wheel = (uint16_t)(core->index + 1); /* at most SCH_MAX_WORKERS */
+    next = schi_wheel_insert(&core->wheel, t);
     if (core == th->core) return;
     schi_lock(&rt->idle.lock);
     schi_watch_by(rt, schi_real_time(rt, next));
     schi_clock_may_jump(rt);
     schi_unlock(&rt->idle.lock);
     if (SCHI_UNLIKELY(schi_load_seq(&rt->ring) != 0)) schi_ring_loop(rt);
+}
+
+/* Disarm it, by whoever waits: it was armed in the same runtime. false: it has expired. */
+static bool schi_timer_disarm(schi_thread *th, sch_timer *t) {
+    return schi_wheel_remove(&th->rt->cores[t->op.wheel - 1u]->wheel, t);
 }
 
 /* Do shields keep a cancellation off? */
@@ -6733,17 +6751,19 @@ static int schi_wait_for(schi_thread **thp, SCHI_STATE wait) {
 /* The same; a cancel counts unless a shield is up, and as soon as its time is over. */
 static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
     const schi_frame *f = schi_frame_of(*thp);
-    schi_timer timer;
+    sch_timer timer;
     int why;
     if (SCHI_LIKELY(!(wait & SCHI_WAIT_CANCEL) || !schi_is_shielded(*thp))) {
         return schi_wait_for(thp, wait);
     }
     wait &= ~SCHI_WAIT_CANCEL;
     if (f->shield_until == SCH_FOREVER) return schi_wait_for(thp, wait);
-    timer.wheel = NULL;
-    schi_timer_arm(*thp, &timer, schi_current(*thp), SCHI_TIMER_SHIELD, f->shield_until);
+    memset(&timer, 0, sizeof timer);
+    timer.op.waiter = schi_current(*thp);
+    timer.until = f->shield_until;
+    schi_timer_arm(*thp, &timer);
     why = schi_wait_for(thp, wait);
-    (void)schi_wheel_remove(&timer);
+    (void)schi_timer_disarm(*thp, &timer);
     return why;
 }
 
@@ -6913,6 +6933,11 @@ static void schi_enter(schi_thread *th, sch_task *task) {
         if (schi_wants_own_stack(task)) {
             s = schi_stack_own_new(&th->rt->stacks, task->desc->stack_size);
         } else {
+            /* Half of the cache: what comes free has room, too. */
+            if (!core->stacks && schi_counted(&th->rt->stacks.num_dirty) > 0) {
+                core->num_stacks = schi_stack_pool_take(&th->rt->stacks, &core->stacks,
+                                                        (SCH_STACK_CACHE + 1) / 2);
+            }
             s = schi_stack_cached(core);
             if (!s) s = schi_stack_pool_get(&th->rt->stacks);
         }
@@ -6987,9 +7012,12 @@ static void schi_core_maintain(schi_thread *th) {
     }
     if (SCHI_UNLIKELY(schi_is_closing(th->rt)) && !core->closed) schi_core_close(th);
     if (core->num_stacks > SCH_STACK_CACHE) {
-        while (core->num_stacks > SCH_STACK_CACHE / 2) {
-            schi_stack_pool_put(&th->rt->stacks, schi_stack_cached(core));
-        }
+        unsigned n = core->num_stacks - SCH_STACK_CACHE / 2;
+        schi_stack *first = core->stacks, *last = first;
+        for (unsigned i = 1; i < n; i++) last = last->next;
+        core->stacks = last->next;
+        core->num_stacks -= n;
+        schi_stack_pool_put_all(&th->rt->stacks, first, last, n);
     }
     if (len > 1 && schi_core_worth(core, len)) schi_notify_soft(th, th->rt);
 }
@@ -8374,13 +8402,21 @@ static bool schi_op_begin(sch_op *op, void *waiter, bool in_poll_task) {
 
 /* Timers ----------------------------------------------------------------------------------------*/
 
-static schi_timer *schi_timer_of(sch_op *op) {
-    return (schi_timer *)(void *)&((sch_timer *)(void *)op)->armed;
-}
-
 /* Does this waiter's time come by a wheel? A thread's by itself, unless its clock is paused. */
 static bool schi_waits_by_wheel(schi_thread *th, const schi_waiter *w) {
     return w->task || (th && th->rt->config.paused_clock);
+}
+
+#define SCHI_TIMER_FAR (64u << SCHI_TICK_SHIFT)
+
+/* Has its time come? The clock costs as much as all the rest of arming: it is not asked for a time
+ * that was far away when this core last asked it. If it has come all the same, after a very long
+ * poll, the timer is armed for the next tick and found due when the wheel is next looked at. */
+static bool schi_timer_is_over(schi_thread *th, uint64_t until) {
+    schi_core *core = th ? th->core : NULL;
+    bool far_away = core && until > schi_saturating_add(core->turn_ns, SCHI_TIMER_FAR);
+    if (far_away && !th->rt->config.paused_clock) return false;
+    return schi_now_of(th) >= until;
 }
 
 static sch_status schi_timer_poll(sch_op *op) {
@@ -8388,21 +8424,21 @@ static sch_status schi_timer_poll(sch_op *op) {
     schi_thread *th = schi_self();
     schi_waiter *w = op->in_poll_task ? NULL : (schi_waiter *)op->waiter;
     op->result = 0;
-    schi_timer_of(op)->wheel = NULL;
-    if (schi_now_of(th) >= timer->until) return SCH_READY;
+    op->wheel = 0;
+    if (schi_timer_is_over(th, timer->until)) return SCH_READY;
     if (timer->until > SCH_FOREVER - ((uint64_t)2 << SCHI_TICK_SHIFT)) return SCH_PENDING;
     if (w && !schi_waits_by_wheel(th, w)) { /* a thread: it wakes by itself and asks again */
         if (timer->until < w->deadline) w->deadline = timer->until;
         return SCH_PENDING;
     }
-    schi_timer_arm(th, schi_timer_of(op), op->waiter,
-                   op->in_poll_task ? SCHI_TIMER_POLL_TASK : SCHI_TIMER_WAITER, timer->until);
+    schi_timer_arm(th, timer);
     return SCH_PENDING;
 }
 
 static sch_op_revoked schi_timer_cancel(sch_op *op) {
-    schi_timer *t = schi_timer_of(op);
-    return t->wheel && !schi_wheel_remove(t) ? SCH_OP_DONE : SCH_OP_REMOVED;
+    sch_timer *timer = (sch_timer *)(void *)op;
+    if (op->wheel == 0 || schi_timer_disarm(schi_self(), timer)) return SCH_OP_REMOVED;
+    return SCH_OP_DONE;
 }
 
 static const sch_op_type schi_timer_type = {schi_timer_poll, schi_timer_cancel, "timer"};
@@ -8490,7 +8526,7 @@ static void schi_await_leave(schi_await *a, bool granted, sch_op *const *ops, si
 }
 
 /* The first operation that is done, n: none. */
-static size_t schi_ops_done(sch_op *const *ops, size_t n) {
+static SCHI_INLINE size_t schi_ops_done(sch_op *const *ops, size_t n) {
     size_t i = 0;
     while (i < n && schi_op_get(ops[i]) != SCHI_OP_DONE) i++;
     return i;
@@ -8498,8 +8534,8 @@ static size_t schi_ops_done(sch_op *const *ops, size_t n) {
 
 /* One round: begin all, wait, leave. 0: look at the operations; else why not. limit: a task's timer
  * for the deadline, NULL: none. */
-static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_t deadline,
-                            sch_op *limit) {
+static SCHI_INLINE int schi_await_round(schi_await *a, sch_op *const *ops, size_t n,
+                                        uint64_t deadline, sch_op *limit) {
     bool granted = false, over = deadline == 0;
     bool cancelled = schi_is_cancelled(a->th);
     schi_store_rlx(&a->w.claimed, 0u); /* rlx: nobody knows us */
@@ -8508,7 +8544,7 @@ static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_
         bool done = schi_op_begin(ops[i], &a->w, false);
         if (a->w.task) a->th = schi_self(); /* what it called may have moved the task */
         if (!done) continue;
-        schi_await_leave(a, false, ops, i);
+        if (i > 0) schi_await_leave(a, false, ops, i); /* else nobody has heard of the waiter */
         return 0;
     }
     if (limit && !cancelled) over = schi_op_begin(limit, &a->w, false);
@@ -8526,7 +8562,8 @@ static int schi_await_round(schi_await *a, sch_op *const *ops, size_t n, uint64_
     return !a->w.task && deadline != SCH_FOREVER && schi_now_of(a->th) >= deadline ? -ETIMEDOUT : 0;
 }
 
-static int schi_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
+/* Inline, so that one for a single operation has no loops. */
+static SCHI_INLINE int schi_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
     schi_await a;
     sch_timer limit;
     sch_op *by_wheel = NULL;
@@ -8953,7 +8990,7 @@ static uint64_t schi_num_running(sch_runtime *rt) {
         if (rt->threads[i] && schi_current(rt->threads[i])) n++;
     }
     schi_unlock(&rt->idle.lock);
-    return waiting < n ? n - waiting : n;
+    return waiting <= n ? n - waiting : n;
 }
 
 static uint64_t schi_num_alive(sch_runtime *rt) {
@@ -9625,10 +9662,16 @@ static void schi_core_unsee(sch_runtime *rt, schi_core_sight *s) {
 /* Let a moment pass. false: the caller cannot wait. */
 static bool schi_moment(sch_runtime *rt) {
     schi_thread *th = schi_self();
+    bool slept;
     if (schi_may_wait(th) != 0 || rt->config.paused_clock) return false;
-    if (schi_in_task(th)) return sch_sleep(SCH_MILLISECOND) == 0;
-    schi_fd_nap();
-    return true;
+    if (!schi_in_task(th)) {
+        schi_fd_nap();
+        return true;
+    }
+    if (sch_shield_begin(SCH_FOREVER) != 0) return false; /* a cancel is for the caller to see */
+    slept = sch_sleep(SCH_MILLISECOND) == 0;
+    sch_shield_end();
+    return slept;
 }
 
 /* What one worker does. polls: its counter when the dump began; it has until the deadline to come
@@ -10815,7 +10858,7 @@ SCH_API int sch_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
 }
 
 SCH_API int64_t sch_await_until(sch_op *op, uint64_t deadline) {
-    int error = sch_await_any(&op, 1, deadline);
+    int error = op && op->type ? schi_await_any(&op, 1, deadline) : -EINVAL;
     return error ? error : op->result;
 }
 

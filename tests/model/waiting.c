@@ -835,15 +835,23 @@ MODEL(await_vs_shutdown, WORLD_SEARCH) {
 
 typedef struct wheel_sleeper {
     sch_timer timer;
+    schi_wheel *wheel; /* where it was armed last */
     schi_waiter w;
 } wheel_sleeper;
+
+static uint64_t sleeper_arm(wheel_sleeper *s, schi_wheel *wheel, uint64_t until) {
+    s->timer.until = until;
+    s->wheel = wheel;
+    return schi_wheel_insert(wheel, &s->timer);
+}
 
 static wheel_sleeper *sleeper_new(void) {
     wheel_sleeper *s = (wheel_sleeper *)schi_libc_alloc(sizeof *s, 64, NULL);
     MODEL_EXPECT(s != NULL);
     memset(s, 0, sizeof *s);
     MODEL_EXPECT(schi_parker_init(&s->w.parker) == 0);
-    schi_timer_of(&s->timer.op)->waiter = &s->w;
+    s->timer.op.type = &schi_timer_type;
+    s->timer.op.waiter = &s->w;
     schi_store_rel(schi_op_state(&s->timer.op), (uint32_t)SCHI_OP_PENDING);
     return s;
 }
@@ -861,7 +869,7 @@ static bool sleeper_leave(wheel_sleeper *s) {
         expired = true;
     }
     if (schi_op_get(&s->timer.op) != SCHI_OP_PENDING) return true;
-    return !schi_wheel_remove(schi_timer_of(&s->timer.op)) || expired;
+    return !schi_wheel_remove(s->wheel, &s->timer) || expired;
 }
 
 typedef struct wheel_case {
@@ -896,17 +904,18 @@ static void wheel_expire(wheel_case *c, unsigned which, uint64_t now) {
 /* Armed on one core, removed and armed on another, while both expire; freed right after. */
 static void wheel_rearm(void *shared, unsigned me) {
     wheel_case *c = (wheel_case *)shared;
-    schi_timer *t;
+    wheel_sleeper *s = c->s[0];
     if (me > 0) {
         wheel_expire(c, me - 1, WHEEL_START + 10 * TICK);
         wheel_expire(c, me - 1, WHEEL_START + 20 * TICK);
         return;
     }
-    t = schi_timer_of(&c->s[0]->timer.op);
-    (void)schi_wheel_insert(&c->wheel[0], t, WHEEL_START + 2 * TICK);
-    if (schi_wheel_remove(t)) (void)schi_wheel_insert(&c->wheel[1], t, WHEEL_START + 3 * TICK);
-    model_outcome(sleeper_leave(c->s[0]));
-    sleeper_free(c->s[0]);
+    (void)sleeper_arm(s, &c->wheel[0], WHEEL_START + 2 * TICK);
+    if (schi_wheel_remove(s->wheel, &s->timer)) {
+        (void)sleeper_arm(s, &c->wheel[1], WHEEL_START + 3 * TICK);
+    }
+    model_outcome(sleeper_leave(s));
+    sleeper_free(s);
 }
 
 MODEL(wheel_rearm, .bound = 3, .spurious = 1, .outcomes = 3) {
@@ -922,12 +931,11 @@ static void wheel_share(void *shared, unsigned me) {
     wheel_case *c = (wheel_case *)shared;
     const uint64_t first = WHEEL_START + 2 * TICK;
     if (me == 0) { /* on another level: it comes down first */
-        (void)schi_wheel_insert(&c->wheel[0], schi_timer_of(&c->s[0]->timer.op),
-                                WHEEL_START + 70 * TICK);
+        (void)sleeper_arm(c->s[0], &c->wheel[0], WHEEL_START + 70 * TICK);
         (void)sleeper_leave(c->s[0]);
         sleeper_free(c->s[0]);
     } else if (me == 1) {
-        uint64_t next = schi_wheel_insert(&c->wheel[0], schi_timer_of(&c->s[1]->timer.op), first);
+        uint64_t next = sleeper_arm(c->s[1], &c->wheel[0], first);
         MODEL_EXPECT(next <= first + TICK);
         schi_store_rel(&c->armed, 1u);
         while (!schi_park(&c->s[1]->w.parker, UINT64_MAX)) continue;
@@ -962,8 +970,7 @@ MODEL(wheel_levels, .bound = 0) {
     unsigned fired = 0;
     for (unsigned i = 0; i < 3; i++) {
         s[i] = sleeper_new();
-        (void)schi_wheel_insert(&c->wheel[0], schi_timer_of(&s[i]->timer.op),
-                                WHEEL_START + (70 + i) * TICK);
+        (void)sleeper_arm(s[i], &c->wheel[0], WHEEL_START + (70 + i) * TICK);
     }
     for (unsigned step = 0; fired < 3; step++) {
         uint64_t now = schi_load_seq(&c->wheel[0].next);
@@ -991,6 +998,7 @@ typedef struct seat_case {
     unsigned senders;                /* fixed */
     bool stuck;                      /* fixed: who has armed computes until all have fired */
     bool coreless;                   /* fixed: the senders arm themselves, without a core */
+    bool then_stuck;                 /* fixed: when the first has fired somebody computes, as above */
     unsigned passes[SEAT_SENDERS];   /* of time, by choice, when it was armed */
     SCHI_ATOMIC(uint32_t) fired;
 } seat_case;
@@ -999,13 +1007,14 @@ static void seat_arm(seat_case *c, schi_thread *th, unsigned i) {
     wheel_sleeper *s = c->s[i];
     c->passes[i] = model_time_passes();
     s->timer.until = schi_now_ns() + c->delay[i];
-    schi_timer_arm(th, schi_timer_of(&s->timer.op), &s->w, false, s->timer.until);
+    schi_timer_arm(th, &s->timer);
 }
 
 static void seat_run_parcel(office_case *o, schi_thread *th, sch_task *task) {
     seat_case *c = (seat_case *)o->more;
-    seat_arm(c, th, parcel_take(&task->node));
-    if (c->stuck) schi_event_wait(&o->ran, UINT64_MAX);
+    unsigned id = parcel_take(&task->node);
+    if (id < c->senders) seat_arm(c, th, id);
+    if (c->stuck || id == c->senders) schi_event_wait(&o->ran, UINT64_MAX);
     office_done(o);
 }
 
@@ -1027,6 +1036,9 @@ static void seat_send(seat_case *c, unsigned i) {
         MODEL_EXPECT(schi_now_ns() <= s->timer.until + LATENESS);
     }
     sleeper_free(s);
+    if (c->then_stuck && i == 0) {
+        schi_push_inject(NULL, o->b->rt, schi_task_of(parcel_send(&o->all, c->senders)));
+    }
     if (schi_add_acqrel(&c->fired, 1u) + 1 == c->senders) schi_event_set(&o->ran);
     office_done(o);
 }
@@ -1056,7 +1068,7 @@ static void seat_run(seat_case *c) {
         MODEL_EXPECT(o->b->rt->cores[i]->wheel.num_timers == 0);
     }
     MODEL_EXPECT(schi_load_seq(&o->done) == o->total);
-    parcels_end(&o->all, c->senders);
+    parcels_end(&o->all, c->senders + c->then_stuck);
     schi_event_drop(&o->ran);
     bare_free(o->b);
 }
@@ -1092,5 +1104,18 @@ MODEL(seat_heirs, .bound = 1) {
     seat_case *c = seat_new(2 + model_choose(2), true, 2);
     c->stuck = c->o->workers > 2;
     bare_hold_cores(c->o->b, 1);
+    seat_run(c);
+}
+
+/* The same with a thread more than cores, and no standby: the watch has left to run what its timer
+ * was for, and whoever lies there without a seat must come for the next timer. */
+MODEL(seat_left, .bound = 2) {
+    seat_case *c = seat_new(1, false, 2);
+    office_case *o = office_new(1, 2, false, 5);
+    schi_event_drop(&c->o->ran);
+    bare_free(c->o->b);
+    o->run = c->o->run, o->more = c, c->o = o;
+    c->coreless = c->then_stuck = true;
+    c->delay[1] = 4 * NAP;
     seat_run(c);
 }

@@ -5,7 +5,7 @@
 
 typedef struct wheel_case {
     schi_wheel *w;
-    schi_timer timers[WHEEL_TIMERS];
+    sch_timer timers[WHEEL_TIMERS];
     uint64_t deadlines[WHEEL_TIMERS]; /* of those that are armed */
     uint64_t now;
     size_t fired, removed;
@@ -33,22 +33,23 @@ static uint64_t wheel_random(unsigned bits) {
 }
 
 static void wheel_arm(wheel_case *c, size_t i, uint64_t deadline) {
-    c->deadlines[i] = deadline;
-    EXPECT(schi_wheel_insert(c->w, &c->timers[i], deadline) <= (deadline | 0xfffff) + 1);
+    c->deadlines[i] = c->timers[i].until = deadline;
+    EXPECT(schi_wheel_insert(c->w, &c->timers[i]) <= (deadline | 0xfffff) + 1);
     EXPECT(c->timers[i].armed);
 }
 
 /* Time goes on: what fires was due, in the order of ticks; what is left is due later. */
 static void wheel_advance(wheel_case *c, uint64_t now) {
     uint64_t last = 0;
-    schi_timer *t;
+    sch_timer *t;
     c->now = now;
     while ((t = schi_wheel_expire(c->w, now)) != NULL) {
         const size_t i = (size_t)(t - c->timers);
         EXPECT(!t->armed);
         EXPECT(c->deadlines[i] <= now); /* never early */
-        EXPECT(t->tick >= last);
-        last = t->tick;
+        EXPECT(schi_timer_tick(t) >= last);
+        EXPECT_EQ(t->op.result, 0);
+        last = schi_timer_tick(t);
         c->fired++;
     }
 }
@@ -78,11 +79,12 @@ TEST(wheel_random) {
             break;
         case 2:
             if (c->timers[i].armed) {
-                EXPECT(schi_wheel_remove(&c->timers[i]));
+                EXPECT(schi_wheel_remove(c->w, &c->timers[i]));
                 EXPECT(!c->timers[i].armed);
+                EXPECT_EQ(c->timers[i].op.result, 0);
                 c->removed++;
-            } else if (c->timers[i].wheel) {
-                EXPECT(!schi_wheel_remove(&c->timers[i])); /* expired, or removed before */
+            } else {
+                EXPECT(!schi_wheel_remove(c->w, &c->timers[i])); /* expired, or removed before */
             }
             break;
         case 3: wheel_advance(c, c->now + wheel_random(34)); break;
@@ -140,7 +142,7 @@ TEST(wheel_hints_lead_to_expiry) {
 /* Armed and removed by several threads while another one expires: each timer ends once. */
 typedef struct wheel_shared {
     schi_wheel *w;
-    schi_timer timers[4][8];
+    sch_timer timers[4][8];
     size_t fired[4], removed[4], armed[4]; /* fired: atomic */
     SCHI_ATOMIC(unsigned) left;
     SCHI_ATOMIC(uint64_t) now;
@@ -149,7 +151,7 @@ typedef struct wheel_shared {
 static void wheel_crew(void *arg, unsigned me) {
     wheel_shared *s = (wheel_shared *)arg;
     schi_rng rng;
-    schi_timer *t;
+    sch_timer *t;
     schi_rng_init(&rng, test_random());
     if (me == 4) {
         do {
@@ -165,12 +167,13 @@ static void wheel_crew(void *arg, unsigned me) {
     }
     for (size_t n = test_scale(50000); n > 0; n--) {
         t = &s->timers[me][schi_rng_below(&rng, 8)];
-        if (t->wheel && schi_wheel_remove(t)) s->removed[me]++;
-        schi_wheel_insert(s->w, t, schi_load_seq(&s->now) + 1 + schi_rng_below(&rng, 200u << 20));
+        if (schi_wheel_remove(s->w, t)) s->removed[me]++;
+        t->until = schi_load_seq(&s->now) + 1 + schi_rng_below(&rng, 200u << 20);
+        schi_wheel_insert(s->w, t);
         s->armed[me]++;
     }
     for (int i = 0; i < 8; i++) {
-        if (s->timers[me][i].wheel && schi_wheel_remove(&s->timers[me][i])) s->removed[me]++;
+        if (schi_wheel_remove(s->w, &s->timers[me][i])) s->removed[me]++;
     }
     schi_sub_seq(&s->left, 1u);
 }
@@ -194,23 +197,26 @@ TEST(wheel_threads) {
 TEST(wheel_a_million) {
     size_t n = test_scale(1000000), pairs = test_scale(10000000), fired = 0;
     uint64_t start = test_random() >> 2, last = 0, now;
-    schi_timer *timers = (schi_timer *)calloc(n + 1, sizeof *timers), *t;
+    sch_timer *timers = (sch_timer *)calloc(n + 1, sizeof *timers), *t;
     wheel_case *c = wheel_new(start);
     if (!timers) abort();
     for (size_t i = 0; i < n; i++) {
-        (void)schi_wheel_insert(c->w, &timers[i], start + 1 + test_random() % (3600 * SCH_SECOND));
+        timers[i].until = start + 1 + test_random() % (3600 * SCH_SECOND);
+        (void)schi_wheel_insert(c->w, &timers[i]);
     }
     EXPECT_EQ(schi_wheel_len(c->w), n);
     for (size_t i = 0; i < pairs; i++) {
-        (void)schi_wheel_insert(c->w, &timers[n], start + 1 + test_random() % (9 * SCH_SECOND));
-        if (!EXPECT(schi_wheel_remove(&timers[n]))) break;
+        timers[n].until = start + 1 + test_random() % (9 * SCH_SECOND);
+        (void)schi_wheel_insert(c->w, &timers[n]);
+        if (!EXPECT(schi_wheel_remove(c->w, &timers[n]))) break;
     }
-    EXPECT(!schi_wheel_remove(&timers[n])); /* once */
+    EXPECT(!schi_wheel_remove(c->w, &timers[n])); /* once */
     EXPECT_EQ(schi_wheel_len(c->w), n);
     for (now = start; fired < n && now < start + 3602 * SCH_SECOND; now += SCH_SECOND) {
         while ((t = schi_wheel_expire(c->w, now)) != NULL) {
-            if (!EXPECT(t->tick >= last && t->tick << SCHI_TICK_SHIFT <= now)) break;
-            last = t->tick;
+            const uint64_t tick = schi_timer_tick(t);
+            if (!EXPECT(tick >= last && tick << SCHI_TICK_SHIFT <= now)) break;
+            last = tick;
             fired++;
         }
     }
