@@ -39,7 +39,7 @@ build/treewc: sched.h docs/examples/treewc.c
 	@mkdir -p build
 	$(CC) -std=c11 $(CFLAGS) -iquote . -o $@ docs/examples/treewc.c -pthread
 
-build/httpd: sched.h docs/examples/httpd.c
+build/httpd: sched.h docs/examples/httpd.c docs/examples/httpd_page.h
 	@mkdir -p build
 	$(CC) -std=c11 $(CFLAGS) -iquote . -o $@ docs/examples/httpd.c -pthread
 

@@ -40,7 +40,8 @@
  *   straight-line code. While it waits, its thread runs other tasks. What blocks the thread itself
  *   (a file, a foreign library) goes through sch_block_in_place() or sch_spawn_blocking(). No
  *   dependency but libc and threads, no global state: a program may hold several runtimes, and they
- *   share nothing.
+ *   share nothing. What it does can be seen while it runs: counters, histograms, a dump of all
+ *   tasks, a trace, a watchdog [P11] [P12].
  *
  * A PROGRAM
  *     #define SCHED_IMPLEMENTATION
@@ -113,10 +114,13 @@
  *              through sch_errno(): the task may have changed threads, and compilers cache errno's
  *              address.
  *   Quiet      Nothing prints, exits or aborts, but SCH_ASSERT on a broken invariant.
+ *   Seeing     Nothing in [P11] [P12] stops or delays tasks, but for a look of some microseconds at
+ *              one that waits. What is off costs a branch. docs/observe.md shows how to read it.
  *   TLS        A task may continue on another thread after any wait. Do not keep the address of a
  *              thread-local across one, nor hold a pthread mutex, nor call pthread_exit.
- *   Signals    Our threads block all signals but faults, and a program that a task starts inherits
- *              that: set the mask in the child, or by POSIX_SPAWN_SETSIGMASK. SIGPIPE never shows.
+ *   Signals    Our threads block all signals but faults (and config.stack_signal, whose handler is
+ *              the process's and stays), and a program that a task starts inherits that: set the
+ *              mask in the child, or by POSIX_SPAWN_SETSIGMASK. SIGPIPE never shows.
  *              sch_signals_open() makes signals input.
  *   fork       In the child what the parent made answers -EOWNERDEAD; functions without a result do
  *              nothing. The thread that forked is a plain thread there: it may make new runtimes. A
@@ -316,8 +320,8 @@ typedef struct sch_config {
     size_t thread_stack_size;  /* bytes of the threads' own stacks, 64 KiB to 1 GiB (default:
                                   1 MiB); pooled task stacks are apart */
     bool task_times;           /* true: each task knows when it was spawned, queued, begun and let
-                                  go, at 32 bytes and four looks at the clock; for the histograms
-                                  and exact times in dumps [P12] */
+                                  go, at 32 bytes, and three looks at the clock a poll; for the
+                                  histograms and exact times in dumps [P12] */
     unsigned histogram_bits;   /* buckets are within 2^-bits of their values, 1 to 6 (default: 3) */
     size_t trace_events;       /* that a core's trace keeps, up to 2^26 (default: 16384) */
     uint64_t stall_ns;         /* a poll that lasts longer is reported to on_stall; 1 ms to 1 h;
@@ -1066,7 +1070,8 @@ typedef struct sch_task_info {
     sch_wait_kind wait;    /* waiting: what for; SCH_WAIT_KINDS if it does not wait */
     const char *wait_text; /* the same in words: "read of descriptor 7", "join of task 12" */
     void *const *frames;   /* waiting on a stack: return addresses, innermost first */
-    size_t num_frames;     /* 0: its stack is too full to look at, or the libc has no backtrace() */
+    size_t num_frames;     /* 0: its stack is too full to look at, SCH_NO_ASM, or the libc has no
+                              backtrace() (glibc linked statically: -Wl,-u,backtrace) */
 } sch_task_info;
 
 typedef int (*sch_task_fn)(const sch_task_info *info, void *user);
@@ -1109,8 +1114,9 @@ typedef struct sch_stall {
  * can be written until the next start.
  *   start    -ENOMEM; -EINVAL.    stop  0, -EINVAL.    Threads  any.
  *   write    the trace as JSON for ui.perfetto.dev and chrome://tracing: a track for each core with
- *            its polls, lent, parked and searching times, arrows from each spawn and wake to the
- *            poll that follows (but for sch_wake_signal, which writes nothing down). -ENOMEM;
+ *            its polls, parked and searching times, one for each thread with what it does without a
+ *            core (blocking code, jobs), arrows from each spawn and wake to the poll that follows
+ *            (but for sch_wake_signal, which writes nothing down). -ENOMEM;
  *            -EINVAL, also if it was never started; what `write` returned. May run while the trace
  *            goes on. Times are real ones, also with config.paused_clock.
  */
@@ -5088,8 +5094,8 @@ typedef enum schi_trace_kind {
     SCHI_TRACE_WAKE,      /* task, by */
     SCHI_TRACE_BEGIN,     /* task, its descriptor or function (aux: 1 descriptor) */
     SCHI_TRACE_END,       /* task; aux: schi_end */
-    SCHI_TRACE_LEAVE,     /* task: into blocking code; aux: 1 nothing queued, the core is lent */
-    SCHI_TRACE_RETURN,    /* task, its descriptor or function: back from there, with a core */
+    SCHI_TRACE_LEAVE,     /* as BEGIN: into blocking code */
+    SCHI_TRACE_RETURN,    /* as BEGIN: back from there, with a core */
     SCHI_TRACE_STEAL,     /* aux: victim << 16 | tasks */
     SCHI_TRACE_SEARCH,
     SCHI_TRACE_PARK,
@@ -5272,7 +5278,7 @@ typedef struct schi_pool {
     schi_node *first, *last; /* queued jobs */
     schi_thread *idle;
     schi_counter queued, threads, idle_threads; /* under lock, read by any */
-    schi_counter waiting;    /* with a paused clock: jobs that wait; less by whoever ends a wait */
+    schi_counter waiting;    /* jobs that wait; less by whoever ends a wait */
     unsigned live, starting; /* threads that have not ended; of these, not known to be made */
     unsigned max;            /* fixed */
     bool closed;
@@ -9715,9 +9721,10 @@ static int schi_dump(sch_runtime *rt, uint64_t timeout, sch_write_fn write, void
     if (!polls) return -ENOMEM;
     for (unsigned i = 0; i < rt->num_cores; i++) polls[i] = schi_counted(&rt->cores[i]->m.polls);
     schi_text_init(&t, write, user);
-    schi_put_uint(&t, schi_num_alive(rt)), schi_put(&t, " tasks, ");
-    schi_put_uint(&t, rt->num_cores), schi_put(&t, " workers, ");
-    schi_put_uint(&t, schi_inject_len(&rt->inject)), schi_put(&t, " in the injector\n");
+    schi_put(&t, "tasks "), schi_put_uint(&t, schi_num_alive(rt));
+    schi_put(&t, ", workers "), schi_put_uint(&t, rt->num_cores);
+    schi_put(&t, ", in the injector "), schi_put_uint(&t, schi_inject_len(&rt->inject));
+    schi_put(&t, "\n");
     for (unsigned i = 0; i < rt->num_cores && t.result == 0; i++) {
         schi_dump_worker(&t, rt, i, polls[i], start, deadline);
     }
@@ -9842,6 +9849,7 @@ static void schi_timeline_merge(schi_timeline *t, schi_trace_entry *copy, uint64
         }
         if (!first) return;
         next[from]++;
+        if (first->time > t->until) return; /* the rings were not copied at the same time */
         if (first->time < t->from) continue; /* of a trace before */
         memset(&t->all[t->num], 0, sizeof *t->all);
         t->all[t->num].e = *first;
@@ -10071,13 +10079,12 @@ static int schi_trace_write(sch_runtime *rt, schi_text *text) {
     schi_timeline_memory m;
     schi_trace_entry *copy;
     uint64_t *next, *end, at = 0;
-    bool *used;
+    bool *used, lapped = false;
     memset(&t, 0, sizeof t);
     memset(&m, 0, sizeof m);
     t.rt = rt;
     t.from = schi_load_seq(&rt->trace_from);
     t.until = schi_load_seq(&rt->trace_until);
-    if (t.until == 0) t.until = schi_now_ns();
     m.rings = rt->num_cores + 1;
     for (unsigned i = 0; i < m.rings; i++) m.room += schi_trace_of(rt, i)->size;
     for (m.arrows = 2; m.arrows < 2 * m.room;) m.arrows *= 2;
@@ -10089,11 +10096,17 @@ static int schi_trace_write(sch_runtime *rt, schi_text *text) {
     if (!m.at) return -ENOMEM;
     schi_timeline_layout(&t, &m, &copy, &next, &end, &used);
     t.arrow_mask = m.arrows - 1;
+    if (t.until == 0) t.until = schi_now_ns();
     for (unsigned i = 0; i < m.rings; i++) {
+        schi_trace *ring = schi_trace_of(rt, i);
         next[i] = at;
-        end[i] = at + schi_trace_copy(schi_trace_of(rt, i), copy + at);
-        at += schi_trace_of(rt, i)->size;
+        end[i] = at + schi_trace_copy(ring, copy + at);
+        if (next[i] < end[i] && copy[at].time > t.until) { /* we were held up: is more gone? */
+            lapped |= schi_load_acq(&ring->head) > ring->size; /* acq: as in copy */
+        }
+        at += ring->size;
     }
+    if (lapped) t.until = schi_now_ns();
     schi_timeline_merge(&t, copy, next, end);
     schi_put_timeline(text, &t, used, next);
     schi_free(a, m.at, m.size, 16);
@@ -10395,7 +10408,7 @@ SCH_API const char *sch_strerror(int error) {
     case EINTR: return "the waiting task was cancelled; what it waited for is unchanged";
     case EAGAIN: return "no thread could be made; see the limits of the user and the container";
     case ENOMEM: return "out of memory";
-    case EBUSY: return "another task or thread is joining this task already";
+    case EBUSY: return "somebody does it already: joins, looks at all tasks, handles that signal";
     case EINVAL: return "invalid argument; for a configuration see sch_config_error()";
     case ENFILE: return "the system has no file descriptor left";
     case EMFILE: return "the process has no file descriptor left; see ulimit -n";

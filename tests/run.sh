@@ -184,7 +184,8 @@ platforms() (
     elif ! links aarch64-linux-gnu-gcc -static; then
         skip aarch64 "aarch64-linux-gnu-gcc does not link"
     else
-        part aarch64 suite aarch64 aarch64-linux-gnu-gcc "$CFLAGS -static" qemu-aarch64 "$TESTS"
+        part aarch64 suite aarch64 aarch64-linux-gnu-gcc "$CFLAGS -static -Wl,-u,backtrace" \
+            qemu-aarch64 "$TESTS"
     fi
 )
 
