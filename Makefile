@@ -18,14 +18,19 @@ BUDGET ?=
 # Debian packages, here and nowhere else.
 PACKAGES = gcc g++ clang clang-19 libclang-rt-19-dev llvm-19 musl-tools valgrind strace hyperfine \
 	universal-ctags graphviz gcovr python3 curl wrk apache2-utils libuv1-dev npm \
-	gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+	gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
+	prometheus python3-prometheus-client chromium fonts-inter
+
+# What `make bench` takes besides; `make setup-bench` installs it.
+BENCH_PACKAGES = jq gnuplot-nox cargo librust-tokio-dev librust-rayon-dev golang-go libtbb-dev \
+	libomp-dev libjemalloc2 nginx-light linux-perf
 
 RUN = CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" SAN="$(SAN)" SEED="$(SEED)" BUDGET="$(BUDGET)" \
 	TESTS="$(TESTS)" VALGRIND_TESTS="$(VALGRIND_TESTS)" sh tests/run.sh
 
 .PHONY: help demo test unit api examples model mutants fault process stress soak fuzz kqueue embed \
 	observe trace page budget include matrix lint asan ubsan tsan valgrind coverage platforms \
-	check check-all bench bench-quick hyperfine setup install clean
+	check check-all bench bench-quick bench-report setup setup-bench install clean
 
 help:        ## this list
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "make %-12s %s\n", $$1, $$2 }' \
@@ -34,6 +39,7 @@ help:        ## this list
 demo: build/treewc build/httpd ## count words below /usr/include; serve docs/ and fetch it
 	@d=/usr/include; [ -d $$d ] || d=.; echo "build/treewc $$d"; build/treewc $$d
 	@echo "build/httpd -d docs"; build/httpd -d docs
+	@echo "see it live: build/httpd -m docs, then open http://127.0.0.1:8080/sched"
 
 build/treewc: sched.h docs/examples/treewc.c
 	@mkdir -p build
@@ -130,17 +136,20 @@ check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDG
 		ubsan tsan valgrind coverage kqueue embed cross platforms \
 		observe trace page budget
 
-bench:       ## every benchmark, against the peers that are installed; make bench CASE="echo timers"
+bench:       ## every benchmark beside the peers that are there, 12 minutes; make bench CASE="echo timers"
 	@sh bench/run.sh $(CASE)
 
-bench-quick: ## the same, short
+bench-quick: ## the same, fewer operations and rounds: 3 minutes
 	@sh bench/run.sh quick $(CASE)
 
-hyperfine:   ## whole programs of one benchmark: make hyperfine CASE=spawn_local
-	@c="$(CASE)"; sh bench/run.sh hyperfine $${c:-spawn_local}
+bench-report: ## docs/benchmarks.md and its plots again, from the results that are there
+	@sh bench/run.sh report
 
-setup:       ## install the tools of check and bench (Debian; elsewhere they are named)
+setup:       ## install the tools of check (Debian; elsewhere they are named)
 	@sh tests/setup.sh $(PACKAGES)
+
+setup-bench: ## and those of bench, the peers among them
+	@sh tests/setup.sh $(PACKAGES) $(BENCH_PACKAGES)
 
 install:     ## the header to PREFIX/include/sched/sched.h; then #include "sched/sched.h"
 	mkdir -p $(DESTDIR)$(PREFIX)/include/sched

@@ -3583,6 +3583,7 @@ struct schi_thread;
 struct schi_ctx;
 static struct schi_ctx *schi_loop(void); /* a fresh stack runs the worker's loop [11.5] */
 static void *schi_worker_main(void *thread); /* a blocking call makes a worker [11.5] */
+static void *schi_blocking_main(void *thread); /* a thread of the pool makes another [12] */
 static void schi_core_close(struct schi_thread *th);      /* a worker learns of the shutdown [13] */
 static void schi_live_sub(sch_runtime *rt, int64_t n);    /* the last task ends the shutdown [13] */
 
@@ -5281,6 +5282,7 @@ typedef struct schi_pool {
     schi_counter waiting;    /* jobs that wait; less by whoever ends a wait */
     unsigned live, starting; /* threads that have not ended; of these, not known to be made */
     unsigned max;            /* fixed */
+    bool coming;             /* a thread was given a job and has not begun it */
     bool closed;
 } schi_pool;
 
@@ -7583,6 +7585,10 @@ static void *schi_worker_main(void *thread) {
  *   that was given a job always gets exactly one unpark for it, and waits for it. With all threads
  *   busy the job is queued if there is a thread that will come for it (live: really made), else
  *   refused.
+ *   One thread at a time is on its way (coming): jobs that are submitted meanwhile are queued, so
+ *   that a burst of short ones does not wake or make a thread each. Whoever arrives calls the next
+ *   one for what is queued, before its own job, which may block. So jobs are queued only while
+ *   somebody is coming, or all threads that may be made have a job, or none could be made.
  *================================================================================================*/
 static int schi_pool_init(schi_pool *p, unsigned max) {
     memset(p, 0, sizeof *p);
@@ -7621,6 +7627,91 @@ static void schi_pool_enqueue(schi_pool *p, sch_task *task) {
     schi_count(&p->queued, 1);
 }
 
+static sch_task *schi_pool_dequeue(schi_pool *p) {
+    sch_task *task = schi_task_of(p->first);
+    p->first = schi_rd(&p->first->next);
+    schi_count(&p->queued, (uint64_t)-1);
+    return task;
+}
+
+/* Give a job to an idle thread. Under the lock; returns it, to be unparked. NULL: none is idle. */
+static schi_thread *schi_pool_give(schi_pool *p, sch_task *task) {
+    schi_thread *th = p->idle;
+    if (!th) return NULL;
+    schi_pool_unlist(p, th);
+    th->job = task;
+    p->coming = true;
+    return th;
+}
+
+/* Have a thread come with this job: an idle one, or NULL: make one. Under the lock. */
+static schi_thread *schi_pool_call(schi_pool *p, sch_task *task) {
+    schi_thread *th = schi_pool_give(p, task);
+    if (th) return th;
+    schi_count(&p->threads, 1);
+    p->live++; /* before it can end; taken back if it cannot be made */
+    p->starting++;
+    p->coming = true;
+    return NULL;
+}
+
+/* No thread could be made for this job. True: another will run it after all. *stranded: jobs of
+ * those who relied on us, and whom nobody comes for. */
+static bool schi_pool_refused(schi_pool *p, sch_task *task, schi_node **stranded) {
+    schi_thread *th;
+    bool queued = false;
+    schi_lock(&p->lock);
+    p->starting--;
+    p->live--;
+    p->coming = false;
+    schi_count(&p->threads, (uint64_t)-1);
+    th = schi_pool_give(p, task); /* one may have become idle meanwhile */
+    if (!th && p->live > p->starting) { /* somebody who was really made will come for it */
+        schi_pool_enqueue(p, task);
+        queued = true;
+    } else if (!th && p->starting == 0) {
+        *stranded = p->first;
+        p->first = NULL;
+        schi_count(&p->queued, 0 - schi_counted(&p->queued));
+    }
+    schi_unlock(&p->lock);
+    if (th) schi_unpark(&th->sleeper.parker, NULL);
+    return th || queued;
+}
+
+/* The thread that was called is unparked, or made. 0; -EAGAIN: it cannot, the job is still ours. */
+static int schi_pool_send(schi_thread *self, sch_runtime *rt, schi_thread *th, sch_task *task) {
+    schi_node *stranded = NULL;
+    if (th) {
+        schi_unpark(&th->sleeper.parker, NULL);
+        return 0;
+    }
+    if (schi_thread_new(rt, SCHI_BLOCKING, task, schi_blocking_main) == 0) return 0;
+    if (schi_pool_refused(&rt->pool, task, &stranded)) return 0;
+    while (stranded) {
+        schi_node *next = schi_rd(&stranded->next);
+        schi_task_end(self, schi_task_of(stranded), SCHI_DROPPED | SCHI_NO_STACK);
+        stranded = next;
+    }
+    return -EAGAIN;
+}
+
+/* We are here with a job: call a thread for the next one. */
+static void schi_pool_arrive(schi_thread *self) {
+    sch_runtime *rt = self->rt;
+    schi_pool *p = &rt->pool;
+    sch_task *task = NULL;
+    schi_thread *th = NULL;
+    schi_lock(&p->lock);
+    p->coming = false;
+    if (p->first && (p->idle || schi_counted(&p->threads) < p->max)) {
+        task = schi_pool_dequeue(p);
+        th = schi_pool_call(p, task);
+    }
+    schi_unlock(&p->lock);
+    if (task) (void)schi_pool_send(self, rt, th, task); /* we live: the job stays queued */
+}
+
 static void schi_job_run(schi_thread *th, sch_task *task) {
     sch_runtime *rt = th->rt;
     SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel */
@@ -7650,9 +7741,7 @@ static sch_task *schi_pool_next(schi_thread *th) {
         bool woken = false, leave;
         schi_lock(&p->lock);
         if (p->first) {
-            task = schi_task_of(p->first);
-            p->first = schi_rd(&p->first->next);
-            schi_count(&p->queued, (uint64_t)-1);
+            task = schi_pool_dequeue(p);
             schi_unlock(&p->lock);
             return task;
         }
@@ -7684,6 +7773,7 @@ static sch_task *schi_pool_next(schi_thread *th) {
         if (task && !woken)
             (void)schi_park(&th->sleeper.parker, UINT64_MAX); /* its unpark is on the way */
     }
+    schi_pool_arrive(th);
     return task;
 }
 
@@ -7703,64 +7793,19 @@ static void *schi_blocking_main(void *thread) {
     return NULL;
 }
 
-/* Give a job to an idle thread. Under the lock; returns it, to be unparked. NULL: none is idle. */
-static schi_thread *schi_pool_give(schi_pool *p, sch_task *task) {
-    schi_thread *th = p->idle;
-    if (!th) return NULL;
-    schi_pool_unlist(p, th);
-    th->job = task;
-    return th;
-}
-
-/* No thread could be made for this job. True: another will run it after all. *stranded: jobs of
- * those who relied on us, and whom nobody comes for. */
-static bool schi_pool_refused(schi_pool *p, sch_task *task, schi_node **stranded) {
-    schi_thread *th;
-    bool queued = false;
-    schi_lock(&p->lock);
-    p->starting--;
-    p->live--;
-    schi_count(&p->threads, (uint64_t)-1);
-    th = schi_pool_give(p, task); /* one may have become idle meanwhile */
-    if (!th && p->live > p->starting) { /* somebody who was really made will come for it */
-        schi_pool_enqueue(p, task);
-        queued = true;
-    } else if (!th && p->starting == 0) {
-        *stranded = p->first;
-        p->first = NULL;
-        schi_count(&p->queued, 0 - schi_counted(&p->queued));
-    }
-    schi_unlock(&p->lock);
-    if (th) schi_unpark(&th->sleeper.parker, NULL);
-    return th || queued;
-}
-
 /* Have a job run. 0; -EAGAIN: there is no thread and none can be made, the job is still ours. */
 static int schi_pool_submit(schi_thread *self, sch_runtime *rt, sch_task *task) {
     schi_pool *p = &rt->pool;
     schi_thread *th;
-    schi_node *stranded = NULL;
-    bool make = false;
     schi_lock(&p->lock);
-    th = schi_pool_give(p, task);
-    if (!th && schi_counted(&p->threads) >= p->max) {
-        schi_pool_enqueue(p, task); /* whoever is being made comes for it, or schi_pool_refused */
-    } else if (!th) {
-        make = true;
-        schi_count(&p->threads, 1);
-        p->live++; /* before it can end; taken back if it cannot be made */
-        p->starting++;
+    if (p->coming || (!p->idle && schi_counted(&p->threads) >= p->max)) {
+        schi_pool_enqueue(p, task); /* whoever is coming calls a thread for it, or is refused */
+        schi_unlock(&p->lock);
+        return 0;
     }
+    th = schi_pool_call(p, task);
     schi_unlock(&p->lock);
-    if (th) schi_unpark(&th->sleeper.parker, NULL);
-    if (!make || schi_thread_new(rt, SCHI_BLOCKING, task, schi_blocking_main) == 0) return 0;
-    if (schi_pool_refused(p, task, &stranded)) return 0;
-    while (stranded) {
-        schi_node *next = schi_rd(&stranded->next);
-        schi_task_end(self, schi_task_of(stranded), SCHI_DROPPED | SCHI_NO_STACK);
-        stranded = next;
-    }
-    return -EAGAIN;
+    return schi_pool_send(self, rt, th, task);
 }
 
 /* No task lives: everybody goes. */

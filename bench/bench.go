@@ -162,6 +162,24 @@ func (b *Bench) Report() {
 	b.finish()
 }
 
+// Percentile of what is sorted; p in percent.
+func Percentile(v []float64, p float64) float64 {
+	return v[int(p/100*float64(len(v)-1)+0.5)]
+}
+
+// ReportLatency is for latencies: one value an operation instead of a mean over a round. Sorts.
+// sending may be nil.
+func (b *Bench) ReportLatency(ns, sending []float64) {
+	p50 := median(ns)
+	b.head()
+	fmt.Printf(" rounds=1 ns_per_op=%.0f min=%.0f max=%.0f p90=%.0f p99=%.0f", p50, ns[0],
+		ns[len(ns)-1], Percentile(ns, 90), Percentile(ns, 99))
+	if len(sending) > 0 {
+		fmt.Printf(" send_ns=%.1f", median(sending))
+	}
+	b.finish()
+}
+
 // ReportBytes is for memory: bytes instead of nanoseconds.
 func (b *Bench) ReportBytes(bytes, tableBytes float64) {
 	b.head()

@@ -20,7 +20,8 @@
  *   check          ok, or BAD: operations were lost or ran twice; the exit status is 1 then
  *
  * Arguments: --workers N --ops N --rounds N --warmup N --variant NAME --contender NAME --no-lifo
- * --pin. Exit 77: this program has not got that variant.
+ * --pin. Of an argument that is given twice the last counts. Exit 77: this program has not got that
+ * variant.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -204,9 +205,18 @@ static inline void bench_init(bench *b, int argc, char **argv, const char *name,
     exit(BENCH_SKIP);
 }
 
+#ifdef BENCH_COUNT /* contention/report.h has them */
+static void bench_count_begin(void);
+static void bench_count_end(void);
+static void bench_count_print(double ops);
+#endif
+
 static inline bool bench_round(bench *b) {
     if (b->round == b->warmup + b->rounds) return false;
     b->round++;
+#ifdef BENCH_COUNT
+    if (b->round == b->warmup + 1) bench_count_begin();
+#endif
     b->cpu_begin = bench_cpu();
     b->wall_begin = bench_now();
     return true;
@@ -216,6 +226,9 @@ static inline void bench_done(bench *b, uint64_t done) {
     uint64_t wall = bench_now() - b->wall_begin;
     uint64_t cpu = bench_cpu() - b->cpu_begin;
     b->bad += done > b->ops ? done - b->ops : b->ops - done;
+#ifdef BENCH_COUNT
+    bench_count_end();
+#endif
     if (b->round <= b->warmup) return;
     b->wall[b->count] = (double)wall / (double)b->ops;
     b->cpu[b->count] = (double)cpu / (double)b->ops;
@@ -243,6 +256,9 @@ static inline void bench_print_head(const bench *b) {
 
 static inline int bench_print_tail(const bench *b) {
     if (b->extra_name != NULL) printf(" %s=%.1f", b->extra_name, b->extra);
+#ifdef BENCH_COUNT
+    bench_count_print((double)b->ops * b->rounds);
+#endif
     printf(" rss_kib=%ld check=%s\n", bench_peak_rss_kib(), b->bad == 0 ? "ok" : "BAD");
     if (b->bad != 0) fprintf(stderr, "bench: %" PRIu64 " operations lost or doubled\n", b->bad);
     return b->bad == 0 ? 0 : 1;

@@ -172,12 +172,15 @@ impl Bench {
     }
 
     /// For latencies: one value an operation instead of a mean over a round.
-    pub fn report_latency(&mut self, ns: &mut [f64], send_ns: f64) -> ! {
+    pub fn report_latency(&mut self, ns: &mut [f64], send_ns: Option<f64>) -> ! {
         let (p50, p90, p99) = (percentile(ns, 50.0), percentile(ns, 90.0), percentile(ns, 99.0));
         print!(
-            "{} rounds=1 ns_per_op={:.0} min={:.0} max={:.0} p90={:.0} p99={:.0} send_ns={:.1}",
-            self.head(), p50, ns[0], ns[ns.len() - 1], p90, p99, send_ns
+            "{} rounds=1 ns_per_op={:.0} min={:.0} max={:.0} p90={:.0} p99={:.0}",
+            self.head(), p50, ns[0], ns[ns.len() - 1], p90, p99
         );
+        if let Some(ns) = send_ns {
+            print!(" send_ns={ns:.1}");
+        }
         self.finish()
     }
 
@@ -189,6 +192,24 @@ impl Bench {
         );
         self.finish()
     }
+}
+
+/// std::hint::black_box is not in the Rust of Debian 12.
+#[inline(always)]
+pub fn black_box<T>(value: T) -> T {
+    unsafe {
+        let same = std::ptr::read_volatile(&value);
+        std::mem::forget(value);
+        same
+    }
+}
+
+/// rayon's pool for a Bench: a macro, so that Tokio's programs are built without rayon.
+#[macro_export]
+macro_rules! rayon_pool {
+    ($b:expr) => {
+        rayon::ThreadPoolBuilder::new().num_threads($b.workers).build().expect("no pool")
+    };
 }
 
 /// Run the whole benchmark inside one task, so that it spawns on a busy worker.

@@ -5,8 +5,16 @@
 #include "bench.h"
 #include <stdatomic.h>
 
+#ifdef BENCH_COUNT
+#define SCH_PLATFORM_HEADER "contention/count.h"
+#endif
 #define SCHED_IMPLEMENTATION
 #include "sched.h"
+
+#ifdef BENCH_COUNT
+static sch_runtime *bench_counted;
+#include "contention/report.h"
+#endif
 
 static inline sch_runtime *bench_runtime(const bench *b) {
     sch_config config = {0};
@@ -17,6 +25,9 @@ static inline sch_runtime *bench_runtime(const bench *b) {
     sch_runtime *rt = sch_runtime_new(&config);
     if (rt == NULL) bench_die("no runtime");
     if (sch_num_workers(rt) != b->workers) bench_die("fewer workers than asked for");
+#ifdef BENCH_COUNT
+    bench_counted = rt;
+#endif
     return rt;
 }
 

@@ -13,7 +13,7 @@ fn main() {
         while b.round() {
             let mut done = 0u64;
             for _ in 0..b.ops {
-                tokio::task::block_in_place(|| done = std::hint::black_box(done + 1));
+                tokio::task::block_in_place(|| done = bench::black_box(done + 1));
                 if is_yield {
                     tokio::task::yield_now().await;
                 }

@@ -7,14 +7,18 @@ mod serve;
 
 use bench::Bench;
 use serve::Reply;
-use std::sync::OnceLock;
+use std::sync::Once;
 
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nHello, World!\n";
 
 fn answers() -> &'static [u8] {
-    static ANSWERS: OnceLock<Vec<u8>> = OnceLock::new();
-    ANSWERS.get_or_init(|| ANSWER.repeat(16384 / 4))
+    static INIT: Once = Once::new();
+    static mut ANSWERS: Vec<u8> = Vec::new();
+    unsafe {
+        INIT.call_once(|| ANSWERS = ANSWER.repeat(16384 / 4));
+        &*std::ptr::addr_of!(ANSWERS)
+    }
 }
 
 /// How much of an empty line was seen.

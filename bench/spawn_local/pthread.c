@@ -15,8 +15,8 @@ int main(int argc, char **argv) {
     static uint32_t cells[200];
     static pthread_t threads[200];
     pthread_attr_t attr;
-    bench_init(&b, argc, argv, "spawn_local", "pthread", 4000, "joined");
-    if (b.ops > 4000) b.ops = 4000; /* a thread costs a thousand tasks */
+    bench_init(&b, argc, argv, "spawn_local", "pthread", 2000, "joined");
+    if (b.ops > 2000) b.ops = 2000; /* a thread costs a thousand tasks */
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 64 * 1024);
     while (bench_round(&b)) {

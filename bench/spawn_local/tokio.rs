@@ -35,7 +35,7 @@ async fn joined(ops: u64, batch: u64) -> u64 {
     while begun < ops {
         let n = batch.min(ops - begun);
         for _ in 0..n {
-            handles.push(tokio::spawn(async { std::hint::black_box(1u32) }));
+            handles.push(tokio::spawn(async { bench::black_box(1u32) }));
         }
         for handle in handles.drain(..) {
             done += handle.await.unwrap() as u64;

@@ -14,7 +14,7 @@ async fn busy() {
             x ^= x >> 7;
             x ^= x << 17;
         }
-        std::hint::black_box(x);
+        bench::black_box(x);
         tokio::task::yield_now().await;
     }
 }
@@ -33,7 +33,7 @@ fn main() {
         while begun < b.ops {
             let n = (b.ops - begun).min(10_000);
             for _ in 0..n {
-                handles.push(rt.spawn(async { std::hint::black_box(1u32) }));
+                handles.push(rt.spawn(async { bench::black_box(1u32) }));
             }
             done += rt.block_on(async {
                 let mut done = 0;

@@ -3,7 +3,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"schbench"
 	"sort"
@@ -105,10 +104,6 @@ func lateness(ops int) []float64 {
 	return late
 }
 
-func percentile(v []float64, p float64) float64 {
-	return v[int(p/100*float64(len(v)-1)+0.5)]
-}
-
 func memory(b *schbench.Bench) {
 	rss, table := schbench.StatusKiB("VmRSS:"), schbench.StatusKiB("VmPTE:")
 	for i := 0; i < b.Ops; i++ {
@@ -126,19 +121,6 @@ func memory(b *schbench.Bench) {
 	b.ReportBytes(float64(rss)*each, float64(table)*each)
 }
 
-func reportLateness(b *schbench.Bench, late []float64) {
-	check, status := "ok", 0
-	if late[0] < 0 {
-		check, status = "BAD", 1
-	}
-	fmt.Printf("case=%s variant=%s contender=%s workers=%d ops=%d", b.Name, b.Variant, b.Contender,
-		b.Workers, b.Ops)
-	fmt.Printf(" rounds=1 ns_per_op=%.0f min=%.0f max=%.0f p90=%.0f p99=%.0f check=%s\n",
-		percentile(late, 50), late[0], late[len(late)-1], percentile(late, 90),
-		percentile(late, 99), check)
-	os.Exit(status)
-}
-
 func main() {
 	b := schbench.New("timers", 1000000, "cancel", "ring", "fire", "lateness", "memory")
 	switch b.Variant {
@@ -150,7 +132,10 @@ func main() {
 		}
 		late := lateness(b.Ops)
 		sort.Float64s(late)
-		reportLateness(b, late)
+		if late[0] < 0 {
+			b.Bad++
+		}
+		b.ReportLatency(late, nil)
 	}
 	var channels []chan struct{}
 	if b.Variant == "ring" {
@@ -171,7 +156,7 @@ func main() {
 			b.Done(ring(b.Ops, channels))
 		default:
 			late = fire(b.Ops)
-			b.Done(len(late))
+			b.Done(int(atomic.LoadInt64(&done)))
 		}
 	}
 	if late != nil {
@@ -183,7 +168,7 @@ func main() {
 		if late[0] < 0 {
 			b.Bad++
 		}
-		fmt.Printf("late_mean=%.0f p99=%.0f ", sum/float64(len(late)), percentile(late, 99))
+		fmt.Printf("late_mean=%.0f p99=%.0f ", sum/float64(len(late)), schbench.Percentile(late, 99))
 	}
 	if b.Variant == "ring" {
 		atomic.StoreInt32(&stopping, 1)

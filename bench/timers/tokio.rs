@@ -4,11 +4,11 @@
 mod drivers;
 
 use bench::{in_task, percentile, status_kib, Bench};
-use std::future::{poll_fn, Future};
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::{unconstrained, yield_now};
@@ -20,14 +20,24 @@ static ARMED: AtomicU64 = AtomicU64::new(0);
 static DONE: AtomicU64 = AtomicU64::new(0);
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
+/// Polls once, and tells whether that was in vain.
+struct IsPending<'a, F>(Pin<&'a mut F>);
+
+impl<F: Future> Future for IsPending<'_, F> {
+    type Output = bool;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        Poll::Ready(self.0.as_mut().poll(cx).is_pending())
+    }
+}
+
 /// Unconstrained, for a task that has used up its budget would not arm the timer at all.
 async fn cancel(ops: u64) -> u64 {
     let first = tokio::time::Instant::now() + Duration::from_secs(1);
     let mut pairs = 0;
     for i in 0..ops {
-        let mut timer = pin!(sleep_until(first + Duration::from_millis(i % 1000)));
-        let pending = poll_fn(|cx| Poll::Ready(timer.as_mut().poll(cx).is_pending())).await;
-        pairs += u64::from(pending);
+        let timer = sleep_until(first + Duration::from_millis(i % 1000));
+        tokio::pin!(timer);
+        pairs += u64::from(IsPending(timer).await);
     }
     pairs
 }
@@ -107,8 +117,9 @@ async fn lateness(ops: u64) -> Vec<f64> {
 
 fn memory(b: Bench) -> ! {
     let rt = drivers::runtime(&b, false);
-    let (Some(rss), Some(table)) = (status_kib("VmRSS:"), status_kib("VmPTE:")) else {
-        std::process::exit(77)
+    let (rss, table) = match (status_kib("VmRSS:"), status_kib("VmPTE:")) {
+        (Some(rss), Some(table)) => (rss, table),
+        _ => std::process::exit(77),
     };
     for _ in 0..b.ops {
         rt.spawn(async {
@@ -166,7 +177,7 @@ fn main() {
         b.ops = b.ops.min(200);
         let mut late = in_task(&rt, lateness(b.ops));
         b.bad += b.ops - late.len() as u64;
-        b.report_latency(&mut late, 0.0)
+        b.report_latency(&mut late, None)
     }
     let (mut b, mut late) = in_task(&rt, run(b));
     if !late.is_empty() {

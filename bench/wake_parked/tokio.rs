@@ -42,5 +42,5 @@ fn main() {
     }
     let mut latency = rt.block_on(task).unwrap();
     let send_ns = percentile(&mut sending, 50.0);
-    b.report_latency(&mut latency, send_ns)
+    b.report_latency(&mut latency, Some(send_ns))
 }

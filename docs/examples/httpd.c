@@ -1,7 +1,7 @@
 /* httpd - serves the files of a folder over HTTP/1.1, one task for each connection.
  *
  *     cc -std=c11 -O2 -I. docs/examples/httpd.c -o build/httpd -pthread
- *     build/httpd [-p port] [-a address] [-w workers] [-t seconds] [-q] [folder]
+ *     build/httpd [-p port] [-a address] [-w workers] [-t seconds] [-q] [-m] [folder]
  *     build/httpd -d [folder]     the demo: fetches every file with 64 clients of its own
  *
  * Where to begin: serve() is the life of a connection, top to bottom. It waits wherever it has to,
@@ -13,6 +13,8 @@
  *             connection and not a core.
  *   limits    A head has 8 KiB and so many seconds; so has a client that asks for nothing, and one
  *             that takes in what we send. All are the deadline of one sch_await_until().
+ *   live      With -m: what the scheduler does meanwhile, as a page (/sched), for Prometheus
+ *             (/metrics), as a dump and as a trace. They are streams, made while they are sent.
  *   stopping  sch_runtime_free() cancels every task. Who waits for a request is told so and ends;
  *             who sends an answer has a shield up, and sends it to its end, within a last deadline.
  */
@@ -22,6 +24,7 @@
 
 #define SCHED_IMPLEMENTATION
 #include "../../sched.h"
+#include "httpd_page.h" /* the page of -m: sched.html as strings */
 
 #include <ctype.h>
 #include <dirent.h>
@@ -48,7 +51,9 @@
 #define PATH_SIZE 4096    /* of a decoded path, with its NUL                                    */
 #define OUT_SIZE 32768    /* sent at a time: a head, and what of the body fits behind it        */
 #define LISTING_MAX 10000 /* names in the listing of a directory                                */
-#define LINGER SCH_SECOND /* how long we listen after our last word, see say_goodbye()        */
+#define LINGER SCH_SECOND /* how long we listen after our last word, see say_goodbye()          */
+#define CHUNK_HEAD 6      /* "7ff8" and the end of its line, in front of a piece of a stream    */
+#define CHUNK_TAIL 8      /* the end of its line, and the last, empty piece: "0", two lines' ends */
 
 /*--- Parser -------------------------------------------------------------------------------------*/
 
@@ -60,10 +65,11 @@ struct text { /* a part of a buffer; no NUL at its end */
 struct request {
     size_t length;                  /* bytes of the head; 0: it has not ended yet               */
     struct text line;               /* the first line, for the log                              */
+    struct text query;              /* what follows the first question mark of the target       */
     bool head;                      /* HEAD: as GET, but the body is not sent                   */
     bool keep_alive, must_close;
     unsigned minor, hosts;          /* HTTP/1.minor; Host fields seen                           */
-    struct text range, if_range, if_none_match, if_modified_since; /* length 0: not given       */
+    struct text range, if_range, if_none_match, if_modified_since, accept; /* length 0: none    */
     char path[PATH_SIZE];           /* decoded: "/", or segments that each begin with a slash,
                                        none hidden and none empty but the last                  */
 };
@@ -172,7 +178,8 @@ static int parse_line(struct request *request, struct text line) {
     request->head = strcmp(name, "HEAD") == 0;
     if (!request->head && strcmp(name, "GET") != 0) return has_word(list, name) ? 405 : 501;
 
-    target = take(&target, "?");
+    request->query = target;
+    target = take(&request->query, "?");
     if (target.length >= 7 && strncasecmp(target.at, "http://", 7) == 0) { /* as proxies get it */
         target.at += 7, target.length -= 7;
         while (target.length > 0 && *target.at != '/') target.at++, target.length--;
@@ -210,6 +217,8 @@ static int parse_field(struct request *request, struct text line) {
         request->if_none_match = value;
     } else if (equals(name, "If-Modified-Since")) {
         request->if_modified_since = value;
+    } else if (equals(name, "Accept")) {
+        request->accept = value;
     }
     return 200;
 }
@@ -274,11 +283,14 @@ static bool parse_date(struct text text, time_t *date) {
 
 /*--- Server, connections ------------------------------------------------------------------------*/
 
+struct live;
+
 struct server {
     const char *address, *port, *folder;
     unsigned workers;
     uint64_t timeout;           /* nanoseconds that a client may take for one thing */
     bool quiet;
+    struct live *live;          /* NULL without -m */
     int root;                   /* the folder */
     sch_io listener;
     struct sockaddr_storage at; /* where it listens */
@@ -296,6 +308,9 @@ struct reply {
     time_t modified;
     char date[32], etag[40];
     const char *type;
+    bool stream;           /* of a length that nobody knows: sent in pieces                    */
+    bool broken;           /* a piece could not be sent                                        */
+    const char *fields;    /* more of the head, or NULL                                        */
 };
 
 struct connection {
@@ -306,6 +321,7 @@ struct connection {
     struct reply reply;
     size_t used;    /* bytes in `in`; requests may follow each other                  */
     size_t filled;  /* bytes in `out`                                                 */
+    size_t piece;   /* of a stream: where in `out` its text begins                    */
     char in[HEAD_MAX], out[OUT_SIZE];
 };
 
@@ -535,7 +551,11 @@ static void put_head(struct connection *c) {
     format_date(now, sizeof now, time(NULL));
     put(c, "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: %s\r\n", reply->status, reason(reply->status),
         now, c->request.keep_alive ? "keep-alive" : "close");
-    if (reply->status != 304) {
+    if (reply->stream) {
+        put(c, "Content-Type: %s\r\nCache-Control: no-store\r\n%s%s%s", reply->type,
+            "X-Content-Type-Options: nosniff\r\n", reply->fields ? reply->fields : "",
+            c->request.minor > 0 ? "Transfer-Encoding: chunked\r\n" : "");
+    } else if (reply->status != 304) {
         put(c, "Content-Length: %" PRIu64 "\r\nContent-Type: %s\r\n", reply->left, reply->type);
     }
     if (reply->fd >= 0) {
@@ -581,6 +601,15 @@ static void fill(void *arg) {
     }
 }
 
+static void put_log(void *arg) { /* a terminal may be slow, too */
+    struct connection *c = (struct connection *)arg;
+    char line[128];
+    if (c->server->quiet) return;
+    snprintf(line, sizeof line, "%.*s", (int)c->request.line.length, c->request.line.at);
+    for (char *at = line; *at; at++) *at = isprint((unsigned char)*at) ? *at : '?';
+    fprintf(stderr, "%d %" PRIu64 " %s\n", c->reply.status, c->reply.left, line);
+}
+
 /* The answer to the request, or to what is wrong with it, up to the first bytes of its body: a
  * small file is read and sent with the head in one piece. */
 static void prepare(void *arg) {
@@ -595,12 +624,7 @@ static void prepare(void *arg) {
         reply->type = "text/plain";
     }
     if (reply->status == 503) c->request.keep_alive = false; /* gives a descriptor back */
-    if (!c->server->quiet) { /* here, since a terminal may be slow, too */
-        char line[128];
-        snprintf(line, sizeof line, "%.*s", (int)c->request.line.length, c->request.line.at);
-        for (char *at = line; *at; at++) *at = isprint((unsigned char)*at) ? *at : '?';
-        fprintf(stderr, "%d %" PRIu64 " %s\n", reply->status, reply->left, line);
-    }
+    put_log(c);
     put_head(c);
     if (c->request.head || reply->status == 304) reply->left = 0;
     fill(c);
@@ -624,13 +648,431 @@ static bool send_out(struct connection *c) {
     return error == 0;
 }
 
+/*--- Live: what the scheduler does, for -m ------------------------------------------------------*/
+
+#define WATCHERS_MAX 100 /* of events at once                               */
+#define LONGEST 8        /* waits that are told                             */
+#define BUCKETS_MAX 1024 /* of a histogram                                  */
+#define LOOK_EVERY (5 * SCH_MILLISECOND)
+#define LOOK_IDLE (250 * SCH_MILLISECOND) /* while nobody watches           */
+#define SURVEY_EVERY (200 * SCH_MILLISECOND)
+
+enum { RUNNING, SEARCHING, PARKED, STATES };
+
+struct waiting { /* a task that waits, or is ready and has no core */
+    uint64_t id, ns;
+    const char *name, *file;
+    unsigned line;
+    bool queued;
+    char text[64];
+};
+
+struct survey { /* those that have done so for longest */
+    size_t n;
+    struct waiting tasks[LONGEST];
+};
+
+struct live {
+    sch_runtime *rt, *observer;
+    uint64_t began;
+    uint64_t (*looks)[STATES]; /* atomic: how often each worker was found so                */
+    unsigned watchers;         /* atomic                                                     */
+    bool tracing;              /* atomic                                                     */
+    pthread_mutex_t lock;      /* never held while waiting                                   */
+    uint64_t surveyed;         /* under lock: when                                           */
+    struct survey survey;      /* under lock                                                 */
+};
+
+/* A task in a runtime of its own: in the one that is watched it would see itself at work. Which
+ * core is searching is not told, only how many are: it is taken to be one that has begun a search
+ * since the last look. */
+static void look_at_workers(void *arg) {
+    struct live *live = (struct live *)arg;
+    unsigned workers = (unsigned)sch_num_workers(live->rt);
+    uint64_t *searches = (uint64_t *)calloc(workers, sizeof *searches), begin = 0;
+    bool watched = true;
+    while (searches && sch_sleep(watched ? LOOK_EVERY : LOOK_IDLE) == 0) {
+        sch_metrics_snapshot all;
+        watched = __atomic_load_n(&live->watchers, __ATOMIC_RELAXED) > 0;
+        if (!watched || sch_metrics(live->rt, &all) != 0) continue;
+        begin++; /* with another one each time, so that none is preferred */
+        for (uint64_t n = 0; n < workers; n++) {
+            sch_worker_metrics_snapshot worker;
+            unsigned i = (unsigned)((begin + n) % workers);
+            int state = RUNNING;
+            sch_worker_metrics(live->rt, i, &worker);
+            if (worker.park_unpark_count % 2) {
+                state = PARKED;
+            } else if (all.num_searching > 0 && worker.search_count != searches[i]) {
+                state = SEARCHING;
+                all.num_searching--;
+            }
+            searches[i] = worker.search_count;
+            __atomic_fetch_add(&live->looks[i][state], 1, __ATOMIC_RELAXED);
+        }
+    }
+    free(searches);
+}
+
+/* A stream is sent in pieces, each as large as `out`, each with its length in front. HTTP/1.0 has
+ * no pieces: there the end of the connection is the end. */
+static void begin_piece(struct connection *c) {
+    if (c->request.minor > 0) c->filled += CHUNK_HEAD;
+    c->piece = c->filled;
+}
+
+static void end_piece(struct connection *c) {
+    size_t length = c->filled - c->piece;
+    char head[24];
+    if (c->request.minor == 0) return;
+    if (length == 0) { /* this would be the last one */
+        c->filled -= CHUNK_HEAD;
+        return;
+    }
+    snprintf(head, sizeof head, "%04zx\r\n", length);
+    memcpy(c->out + c->piece - CHUNK_HEAD, head, CHUNK_HEAD);
+    put(c, "\r\n");
+}
+
+static void send_piece(struct connection *c) {
+    end_piece(c);
+    if (!c->reply.broken) c->reply.broken = !send_out(c);
+    c->filled = 0;
+    begin_piece(c);
+}
+
+/* What writes metrics, dumps and traces calls this. */
+static int send_text(const char *text, size_t length, void *user) {
+    struct connection *c = (struct connection *)user;
+    while (length > 0 && !c->reply.broken) {
+        size_t room = sizeof c->out - CHUNK_TAIL - c->filled, n = length < room ? length : room;
+        memcpy(c->out + c->filled, text, n);
+        c->filled += n, text += n, length -= n;
+        if (n == room) send_piece(c);
+    }
+    return c->reply.broken ? -EPIPE : 0;
+}
+
+__attribute__((format(printf, 2, 3))) static void say(struct connection *c, const char *format,
+                                                      ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    int n = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (n > 0) send_text(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, c);
+}
+
+static void say_string(struct connection *c, const char *text) { /* for JSON */
+    send_text("\"", 1, c);
+    for (; *text; text++) {
+        bool control = (unsigned char)*text < ' ';
+        if (*text == '"' || *text == '\\') send_text("\\", 1, c);
+        send_text(control ? " " : text, 1, c);
+    }
+    send_text("\"", 1, c);
+}
+
+/* Waits until a time. Returns false if the client has gone, or the server stops. What the client
+ * has sent meanwhile stays where it is: it is the next request. */
+static bool wait_while_there(struct connection *c, uint64_t until) {
+    char next;
+    sch_io_op op = sch_recvfrom_op(&c->io, &next, 1, MSG_PEEK, NULL, NULL);
+    int64_t n = sch_await_until(&op.op, until);
+    return n > 0 ? sch_sleep_until(until) == 0 : n == -ETIMEDOUT;
+}
+
+/* "a=1&interval=500" */
+static uint64_t query_number(struct text query, const char *name, uint64_t normal, uint64_t min,
+                             uint64_t max) {
+    uint64_t n;
+    while (query.length > 0) {
+        struct text value = take(&query, "&"), key = take(&value, "=");
+        if (!equals(key, name) || !take_number(&value, &n) || value.length > 0) continue;
+        return n < min ? min : n > max ? max : n;
+    }
+    return normal;
+}
+
+static int note_wait(const sch_task_info *info, void *user) {
+    struct survey *survey = (struct survey *)user;
+    struct waiting *tasks = survey->tasks, task;
+    size_t i = survey->n;
+    task.queued = info->phase == SCH_PHASE_QUEUED;
+    if (!task.queued && info->phase != SCH_PHASE_WAITING) return 0;
+    if (info->phase_ns == UINT64_MAX || (i == LONGEST && tasks[--i].ns >= info->phase_ns)) return 0;
+    for (; i > 0 && tasks[i - 1].ns < info->phase_ns; i--) tasks[i] = tasks[i - 1];
+    task.id = info->id, task.ns = info->phase_ns;
+    task.name = info->name, task.file = info->file, task.line = info->line;
+    snprintf(task.text, sizeof task.text, "%s", task.queued ? "" : info->wait_text);
+    tasks[i] = task;
+    if (survey->n < LONGEST) survey->n++;
+    return 0;
+}
+
+/* Watchers share a survey: however many they are, tasks are looked at only so often. */
+static void take_survey(struct live *live, struct survey *survey) {
+    uint64_t now = sch_now();
+    pthread_mutex_lock(&live->lock);
+    bool due = now - live->surveyed >= SURVEY_EVERY;
+    if (due) live->surveyed = now;
+    pthread_mutex_unlock(&live->lock);
+
+    survey->n = 0;
+    due = due && sch_each_task(live->rt, note_wait, survey) == 0; /* -EBUSY: there is a dump */
+    pthread_mutex_lock(&live->lock);
+    if (due) live->survey = *survey;
+    *survey = live->survey;
+    pthread_mutex_unlock(&live->lock);
+}
+
+static void say_histogram(struct connection *c, const char *name, sch_histogram which) {
+    uint64_t counts[BUCKETS_MAX];
+    const char *comma = "";
+    int n = sch_histogram_read(c->server->live->rt, which, SCH_ALL_WORKERS, counts, BUCKETS_MAX);
+    say(c, ",\"%s\":[", name);
+    for (int i = 0; i < n && i < BUCKETS_MAX; i++) {
+        if (counts[i] == 0) continue;
+        uint64_t limit = sch_histogram_limit(c->server->live->rt, (size_t)i);
+        say(c, "%s[%" PRIu64 ",%" PRIu64 "]", comma, limit, counts[i]);
+        comma = ",";
+    }
+    say(c, "]");
+}
+
+static void say_worker(struct connection *c, unsigned i) {
+    sch_worker_metrics_snapshot worker;
+    sch_worker_metrics(c->server->live->rt, i, &worker);
+    say(c, "%s{\"looks\":[", i > 0 ? "," : "");
+    for (int state = 0; state < STATES; state++) {
+        say(c, "%s%" PRIu64, state > 0 ? "," : "",
+            __atomic_load_n(&c->server->live->looks[i][state], __ATOMIC_RELAXED));
+    }
+    say(c, "],\"queue\":%" PRIu64 ",\"polls\":%" PRIu64, worker.local_queue_depth,
+        worker.poll_count);
+    say(c, ",\"steals\":%" PRIu64 ",\"parks\":%" PRIu64 "}", worker.steal_count,
+        worker.park_count);
+}
+
+/* All counters since the start, so that every message stands for itself: who watches compares two
+ * of them, and may miss any. */
+static void say_event(struct connection *c) {
+#define FIELD(name) {#name, offsetof(sch_metrics_snapshot, name)}
+    static const struct {
+        const char *name;
+        size_t at;
+    } fields[] = {
+        FIELD(num_alive_tasks), FIELD(num_running_tasks), FIELD(num_queued_tasks),
+        FIELD(num_waiting_tasks), FIELD(injection_queue_depth), FIELD(num_idle_workers),
+        FIELD(num_blocking_threads), FIELD(blocking_queue_depth), FIELD(spawned_tasks_count),
+        FIELD(cancelled_tasks_count), FIELD(remote_wake_count), FIELD(standby_rescue_count),
+        FIELD(stack_count), FIELD(timer_count), FIELD(io_opened_count), FIELD(io_closed_count),
+        FIELD(io_event_count), FIELD(stall_count), FIELD(total.poll_count),
+        FIELD(total.lifo_poll_count), FIELD(total.steal_count), FIELD(total.overflow_count),
+        FIELD(total.park_count), FIELD(total.wake_count), FIELD(total.handoff_count),
+        FIELD(total.lend_count), FIELD(total.forced_yield_count), FIELD(total.timer_fired_count),
+        FIELD(total.local_queue_depth),
+    };
+#undef FIELD
+    struct live *live = c->server->live;
+    sch_metrics_snapshot all;
+    struct survey survey;
+    sch_metrics(live->rt, &all);
+    say(c, "data: {\"now\":%" PRIu64 ",\"began\":%" PRIu64, sch_now(), live->began);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        uint64_t value;
+        memcpy(&value, (const char *)&all + fields[i].at, sizeof value);
+        say(c, ",\"%s\":%" PRIu64, fields[i].name, value);
+    }
+    say(c, ",\"workers\":[");
+    for (unsigned i = 0; i < all.num_workers; i++) say_worker(c, i);
+    say(c, "]");
+    say_histogram(c, "poll", SCH_POLL_TIME);
+    say_histogram(c, "schedule", SCH_SCHEDULE_LATENCY);
+    take_survey(live, &survey);
+    say(c, ",\"waits\":[");
+    for (size_t i = 0; i < survey.n; i++) {
+        const struct waiting *task = &survey.tasks[i];
+        say(c, "%s{\"id\":%" PRIu64 ",\"ns\":%" PRIu64 ",\"queued\":%s,\"line\":%u,\"name\":",
+            i > 0 ? "," : "", task->id, task->ns, task->queued ? "true" : "false", task->line);
+        say_string(c, task->name);
+        say(c, ",\"file\":");
+        say_string(c, task->file);
+        say(c, ",\"text\":");
+        say_string(c, task->text);
+        say(c, "}");
+    }
+    say(c, "]}\n\n");
+}
+
+static int begin_events(struct connection *c) {
+    unsigned *watchers = &c->server->live->watchers;
+    if (c->request.head) return 200;
+    if (__atomic_fetch_add(watchers, 1, __ATOMIC_RELAXED) < WATCHERS_MAX) return 200;
+    __atomic_fetch_sub(watchers, 1, __ATOMIC_RELAXED);
+    return 503;
+}
+
+/* One that takes them in slowly gets fewer: a message is made when the one before it is out. */
+static void send_events(struct connection *c) {
+    uint64_t every = query_number(c->request.query, "interval", 500, 50, 60000) * SCH_MILLISECOND;
+    uint64_t next = sch_now();
+    say(c, "retry: 1000\n\n");
+    do {
+        say_event(c);
+        send_piece(c);
+        next += every;
+        if (next < sch_now()) next = sch_now() + every;
+    } while (!c->reply.broken && wait_while_there(c, next));
+    __atomic_fetch_sub(&c->server->live->watchers, 1, __ATOMIC_RELAXED);
+}
+
+static int begin_metrics(struct connection *c) {
+    const char *open = "application/openmetrics-text";
+    struct text accept = c->request.accept;
+    if (accept.length > 0 && memmem(accept.at, accept.length, open, strlen(open))) {
+        c->reply.type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    }
+    return 200;
+}
+
+static void send_metrics(struct connection *c) {
+    bool open = strncmp(c->reply.type, "text", 4) != 0;
+    int error = sch_metrics_write(c->server->live->rt, open ? SCH_OPENMETRICS : SCH_PROMETHEUS,
+                                  send_text, c);
+    if (error) c->reply.broken = true;
+}
+
+/* One at a time, and not during a survey: so the client has a limit for all of it. */
+static void send_dump(struct connection *c) {
+    uint64_t give_up = sch_now() + SCH_SECOND;
+    int error;
+    if (c->last == SCH_FOREVER) c->last = sch_now() + c->server->timeout;
+    do {
+        error = sch_dump(c->server->live->rt, 0, send_text, c);
+    } while (error == -EBUSY && sch_now() < give_up && sch_sleep(10 * SCH_MILLISECOND) == 0);
+    if (error && !c->reply.broken) say(c, "no dump: %s\n", sch_strerror(error));
+    if (!sch_cancelled()) c->last = SCH_FOREVER;
+}
+
+static int begin_trace(struct connection *c) { /* one at a time */
+    struct live *live = c->server->live;
+    if (c->request.head) return 200;
+    if (__atomic_exchange_n(&live->tracing, true, __ATOMIC_ACQUIRE)) return 503;
+    if (sch_trace_start(live->rt) == 0) return 200;
+    __atomic_store_n(&live->tracing, false, __ATOMIC_RELEASE);
+    return 503;
+}
+
+static void send_trace(struct connection *c) {
+    struct live *live = c->server->live;
+    uint64_t seconds = query_number(c->request.query, "seconds", 2, 1, 60);
+    bool there = wait_while_there(c, sch_now() + seconds * SCH_SECOND) || sch_cancelled();
+    sch_trace_stop(live->rt);
+    if (!there || sch_trace_write(live->rt, send_text, c) != 0) c->reply.broken = true;
+    __atomic_store_n(&live->tracing, false, __ATOMIC_RELEASE);
+}
+
+static void send_page(struct connection *c) {
+    for (size_t i = 0; i < sizeof httpd_page / sizeof *httpd_page; i++) {
+        send_text(httpd_page[i], strlen(httpd_page[i]), c);
+    }
+}
+
+struct live_path {
+    const char *path, *type, *fields;
+    int (*begin)(struct connection *c); /* returns a status; NULL: 200 */
+    void (*send)(struct connection *c); /* what begin() began ends here */
+};
+
+static const struct live_path live_paths[] = {
+    {"/sched", "text/html; charset=utf-8",
+     "Content-Security-Policy: default-src 'none'; script-src 'unsafe-inline'; style-src "
+     "'unsafe-inline'; img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+     "form-action 'none'\r\n",
+     NULL, send_page},
+    {"/sched/events", "text/event-stream", NULL, begin_events, send_events},
+    {"/sched/dump", "text/plain; charset=utf-8", NULL, NULL, send_dump},
+    {"/sched/trace", "application/json",
+     "Content-Disposition: attachment; filename=\"sched-trace.json\"\r\n", begin_trace, send_trace},
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", "Vary: Accept\r\n", begin_metrics,
+     send_metrics},
+};
+
+static const struct live_path *find_live(const struct connection *c) {
+    for (size_t i = 0; c->server->live && i < sizeof live_paths / sizeof *live_paths; i++) {
+        if (strcmp(c->request.path, live_paths[i].path) == 0) return &live_paths[i];
+    }
+    return NULL;
+}
+
+/* Returns whether the client has got all of it. */
+static bool answer_live(struct connection *c, const struct live_path *to) {
+    struct reply *reply = &c->reply;
+    reply->stream = true;
+    reply->fields = to->fields;
+    if (c->request.minor == 0) c->request.keep_alive = false;
+    call_blocking(put_log, c);
+    put_head(c);
+    if (c->request.head) return send_out(c);
+    begin_piece(c);
+    to->send(c);
+    if (reply->broken) return false;
+    end_piece(c);
+    if (c->request.minor > 0) put(c, "0\r\n\r\n");
+    return send_out(c);
+}
+
+static void report_stall(const sch_stall *stall, void *user) {
+    (void)user;
+    fprintf(stderr, "httpd: worker %u has been in task %" PRIu64 " (%s, %s:%u) for %.0f ms; of %zu "
+            "tasks behind it %zu are still there\n", stall->worker, stall->task, stall->name,
+            stall->file, stall->line, (double)stall->ns / 1e6, stall->queued, stall->left);
+}
+
+static int write_error(const char *text, size_t length, void *user) {
+    (void)user;
+    return fwrite(text, 1, length, stderr) == length ? 0 : -EIO;
+}
+
+/* What must be known before the runtime starts. */
+static void configure_live(sch_config *config) {
+    config->task_times = true; /* for histograms, and how long tasks wait */
+    config->stall_ns = 100 * SCH_MILLISECOND;
+    config->on_stall = report_stall;
+    config->dump_signal = SIGUSR1;
+    config->dump_write = write_error;
+}
+
+static int start_live(struct live *live, sch_runtime *rt) {
+    sch_config config;
+    memset(&config, 0, sizeof config);
+    config.workers = 1;
+    config.no_io = config.no_standby = true;
+    config.thread_name = "look";
+    pthread_mutex_init(&live->lock, NULL);
+    live->rt = rt;
+    live->began = sch_now();
+    live->looks = (uint64_t(*)[STATES])calloc(sch_num_workers(rt), sizeof *live->looks);
+    live->observer = live->looks ? sch_runtime_new(&config) : NULL;
+    return live->observer ? sch_go(live->observer, look_at_workers, live) : -ENOMEM;
+}
+
+/*--- Connections --------------------------------------------------------------------------------*/
+
 /* Returns whether the client has got all of it. */
 static bool answer(struct connection *c, int status) {
     struct reply *reply = &c->reply;
+    const struct live_path *live = status == 200 ? find_live(c) : NULL;
     memset(reply, 0, sizeof *reply);
     reply->status = status;
     reply->fd = -1;
     if (sch_cancelled()) c->request.keep_alive = false; /* the server stops: our last word */
+    if (live) {
+        reply->type = live->type;
+        if (live->begin) reply->status = live->begin(c);
+        if (reply->status == 200) return answer_live(c, live);
+    }
     call_blocking(prepare, c);
     bool sent = send_out(c);
     while (sent && reply->status && reply->left > 0) {
@@ -641,8 +1083,6 @@ static bool answer(struct connection *c, int status) {
     free(reply->listing);
     return sent && reply->status;
 }
-
-/*--- Connections --------------------------------------------------------------------------------*/
 
 /* Wait for the next request. Returns 200, the status to refuse it with, or 0: none will come. A
  * client may be idle for so long, and then, from its first byte on, may take so long for a head. */
@@ -697,6 +1137,7 @@ static void end_connection(void *arg) {
 }
 
 static const sch_spawn_desc connection_desc = {"connection", SCH_HERE, 0, end_connection};
+static const sch_spawn_desc listener_desc = {"listener", SCH_HERE, 0, NULL};
 
 static void begin_connection(const struct server *server, sch_io io) {
     int one = 1; /* no piece waits for the client's word about the one before it */
@@ -754,7 +1195,7 @@ static int start_server(struct server *server, sch_runtime *rt) {
     bool v6 = strchr(host, ':') != NULL;
     printf("listening on http://%s%s%s:%s\n", v6 ? "[" : "", host, v6 ? "]" : "", port);
     fflush(stdout);
-    return sch_go(rt, accept_connections, server);
+    return sch_go_with(rt, &listener_desc, accept_connections, server);
 }
 
 /*--- Demo: fetches every file of the folder -----------------------------------------------------*/
@@ -892,7 +1333,7 @@ static int run_demo(const struct server *server, sch_runtime *rt) {
 /*--- Main ---------------------------------------------------------------------------------------*/
 
 static int usage(FILE *out, int status) {
-    fputs("usage: httpd [-p port] [-a address] [-w workers] [-t seconds] [-q] [folder]\n"
+    fputs("usage: httpd [-p port] [-a address] [-w workers] [-t seconds] [-q] [-m] [folder]\n"
           "       httpd -d [folder]\n"
           "Serves the files of a folder (default: the current one) over HTTP/1.1.\n"
           "  -p port      default 8080; 0: one that is free\n"
@@ -901,6 +1342,10 @@ static int usage(FILE *out, int status) {
           "  -t seconds   that a client may take for a request, between two, and to take in each\n"
           "               piece of an answer; and that answers may take after a stop; default 10\n"
           "  -q           no line on stderr for each request\n"
+          "  -m           also serve what the scheduler does, to everybody who can connect:\n"
+          "               /sched, a live page; /metrics, for Prometheus; /sched/dump, all tasks;\n"
+          "               /sched/trace?seconds=2, for ui.perfetto.dev. Polls of more than 100 ms\n"
+          "               are reported on stderr, and SIGUSR1 writes a dump there\n"
           "  -d           demo: fetch every file with 64 clients for a second, print how it went\n",
           out);
     return status;
@@ -920,11 +1365,13 @@ static int run(struct server *server, bool demo) {
     sch_io stop;
     memset(&config, 0, sizeof config);
     config.workers = server->workers;
+    if (server->live) configure_live(&config);
     server->root = open(server->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (server->root < 0) return fail(server->folder, -errno);
     sch_runtime *rt = sch_runtime_new(&config);
     if (!rt) return fail("cannot start", -errno);
     int error = sch_signals_open(&stop, rt, signals, 2);
+    if (!error && server->live) error = start_live(server->live, rt);
     if (!error) error = start_server(server, rt);
     if (error) {
         status = fail(server->address, error);
@@ -934,24 +1381,28 @@ static int run(struct server *server, bool demo) {
         sch_signal_wait(&stop);
     }
     sch_io_close(&server->listener); /* from here on nobody can connect */
+    if (server->live) sch_runtime_free(server->live->observer);
     sch_runtime_free(rt);            /* returns when all that has begun has ended */
+    if (server->live) free(server->live->looks);
     close(server->root);
     return status;
 }
 
 int main(int argc, char **argv) {
     static struct server server;
+    static struct live live;
     unsigned port, seconds = 10;
     bool demo = false, good = true;
     server.address = "127.0.0.1";
     server.port = "8080";
-    for (int option; good && (option = getopt(argc, argv, "p:a:w:t:qdh")) != -1;) {
+    for (int option; good && (option = getopt(argc, argv, "p:a:w:t:qmdh")) != -1;) {
         switch (option) {
         case 'p': good = is_number(server.port = optarg, 0, 65535, &port); break;
         case 'a': server.address = optarg; break;
         case 'w': good = is_number(optarg, 1, 1024, &server.workers); break;
         case 't': good = is_number(optarg, 1, 86400, &seconds); break;
         case 'q': server.quiet = true; break;
+        case 'm': server.live = &live; break;
         case 'd': demo = server.quiet = true; break;
         case 'h': return usage(stdout, 0);
         default: good = false;

@@ -305,7 +305,7 @@ requests() { # with so few descriptors that one lost at each request is noticed
 }
 
 slow_clients() {
-    start "$program" -q -t 1 -p 0 "$site"
+    start "$program" -q -m -t 1 -p 0 "$site"
     clients "slow clients are cut off" slow
     finish "after slow clients"
 }
@@ -332,6 +332,77 @@ stop_limit() {
     start "$program" -q -t 2 -p 0 "$site"
     clients "SIGTERM: downloads have a limit" stop_limit "$pid"
     check "  then it ends" ended
+}
+
+live_paths='/sched /sched/events /sched/dump /sched/trace /metrics'
+hidden() {
+    for path in $live_paths; do get 404 "$path" || return; done
+}
+live_heads() {
+    for path in $live_paths; do # on one connection: none of them sends a body
+        get 200 "$path" -I && field 'Cache-Control: no-store' && get 405 "$path" -X POST &&
+            get 404 "$path/" && get 404 "${path}x" || return
+    done
+    limit curl -sSI "$url/sched/events" "$url/sched/trace" "$url/metrics" "$url/small.txt" \
+        -w 'connections %{num_connects}\n' >"$dir/heads" || return
+    [ "$(grep -c '^connections 0' "$dir/heads")" -eq 3 ]
+}
+live_page() {
+    get 200 /sched && cmp "$dir/body" docs/examples/sched.html &&
+        field 'Content-Type: text/html; charset=utf-8' && field 'Transfer-Encoding: chunked' &&
+        grep -i "^Content-Security-Policy: default-src 'none';" "$dir/fields" &&
+        get 200 '/sched?interval=100' --http1.0 && cmp "$dir/body" docs/examples/sched.html &&
+        ! grep -i '^Transfer-Encoding' "$dir/fields"
+}
+live_metrics() {
+    get 200 /metrics && field 'Content-Type: text/plain; version=0.0.4; charset=utf-8' &&
+        grep -x 'sch_workers 3' "$dir/body" && ! grep -x '# EOF' "$dir/body" &&
+        get 200 /metrics -H 'Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5' &&
+        field 'Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8' &&
+        [ "$(tail -n 1 "$dir/body")" = '# EOF' ] &&
+        limit curl -sS "$url/metrics" "$url/metrics" -o /dev/null -o /dev/null \
+            -w '%{num_connects}\n' | tail -n 1 | grep -x 0
+}
+live_dump() {
+    get 200 /sched/dump && field 'Content-Type: text/plain; charset=utf-8' &&
+        [ "$(grep -c '^worker [012]: ' "$dir/body")" -eq 3 ] &&
+        grep -E '^task [0-9]+ "listener" docs/examples/httpd.c:[0-9]+, .*waiting for' "$dir/body" &&
+        grep -E '^task [0-9]+ "connection" .*running' "$dir/body"
+}
+dump_by_signal() {
+    kill -USR1 "$pid" || return
+    tries=0
+    until grep -E '^task [0-9]+ "listener"' "$dir/err"; do
+        tries=$((tries + 1))
+        [ $tries -lt 300 ] || return
+        sleep 0.1
+    done
+}
+live() {
+    if have curl; then
+        start "$program" -q -p 0 "$site"
+        check "live: nothing without -m" hidden
+        finish "live: without -m"
+    fi
+    start "$program" -q -m -t 60 -w 3 -p 0 "$site"
+    if have curl; then
+        check "live: HEAD, POST, unknown paths" live_heads
+        check "live: the page" live_page
+        check "live: /metrics, both formats" live_metrics
+        check "live: /sched/dump" live_dump
+        check "live: files as ever" answers
+    else
+        skip "live: one request at a time" "curl not found"
+    fi
+    check "live: a dump by SIGUSR1" dump_by_signal
+    clients "live: watchers come and go" watchers
+    clients "live: traces" traces
+    if [ -n "$python" ]; then
+        clients "live: SIGTERM" stop_live "$pid"
+    else
+        kill -TERM "$pid"
+    fi
+    check "live: it ends" ended
 }
 
 says() { # says STATUS TEXT ARGUMENT...
@@ -431,12 +502,13 @@ sanitized() { # sanitized NAME FLAGS COMPILER...
         return
     fi
     check "$name: builds" build "$name" $source "$compiler" -std=c11 $flags
-    start "$out/$name" -q -t 60 -p 0 "$site"
+    start "$out/$name" -q -m -t 60 -p 0 "$site"
     if [ "$name" = asan ]; then
         clients "$name: malformed" malformed
         clients "$name: half-closed" half_closed
         clients "$name: reset" reset
     fi
+    clients "$name: watchers" watchers
     clients "$name: everything at once" storm "$SEED" $load
     [ -n "$python" ] && tail -n 1 "$dir/log"
     if [ -n "$python" ]; then clients "$name: SIGTERM" stop "$pid"; else kill -TERM "$pid"; fi
@@ -472,6 +544,7 @@ fi
 group slow slow_clients
 group descriptors few_descriptors
 group stops stops
+group live live
 group stop_limit stop_limit
 group requests requests
 group command_line command_line

@@ -2,8 +2,10 @@
 rude, many. Exit status 0, or a traceback says what the server did wrong. Called by httpd.sh.
 
 No time is asserted tightly: LATE is how long anything may take on a machine that is busy."""
+import json
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -60,11 +62,28 @@ class Client:
         assert version == "HTTP/1.1" and reason, first
         fields = dict(line.split(": ", 1) for line in lines)
         assert len(fields) == len(lines), f"a field is there twice: {lines}"
-        size = 0 if head or status == "304" else int(fields["Content-Length"])
+        if head or status == "304":
+            body = b""
+        elif "Transfer-Encoding" in fields:
+            body = b"".join(iter(self.chunk, b""))
+        else:
+            body = self.take(int(fields["Content-Length"]))
+        return int(status), fields, body
+
+    def take(self, size):
         while len(self.data) < size:
             assert self.receive(), f"the body ends after {len(self.data)} of {size}"
-        body, self.data = self.data[:size], self.data[size:]
-        return int(status), fields, body
+        taken, self.data = self.data[:size], self.data[size:]
+        return taken
+
+    def chunk(self):
+        """The next piece of a stream, empty: it was the last one."""
+        while b"\r\n" not in self.data:
+            assert self.receive(), "a stream ends without its last piece"
+        size, self.data = self.data.split(b"\r\n", 1)
+        piece = self.take(int(size, 16))
+        assert self.take(2) == b"\r\n"
+        return piece
 
     def at_end(self):
         return not self.data and not self.receive()
@@ -255,7 +274,17 @@ def slow():
         except ConnectionError:
             pass
 
-    together(dribble, silent, deaf, never_closes)
+    def deaf_streams():  # of which nobody knew how long they would be
+        client = Client(4096)
+        try:
+            for _ in range(1000):
+                client.get("/metrics")
+        except ConnectionError:
+            pass
+        time.sleep(3)
+        assert until_end(client).count(b"HTTP/1.1 200 OK") < 1000
+
+    together(dribble, silent, deaf, never_closes, deaf_streams)
 
 
 def together(*functions):
@@ -381,9 +410,149 @@ def stop_limit(pid):
     assert received < size, "not cut off"
 
 
+def metric(name):
+    client = Client()
+    client.get("/metrics", "Connection: close\r\n")
+    status, _, body = client.answer()
+    assert status == 200 and client.at_end()
+    return int(re.search(rf"^{name} (\d+)$", body.decode(), re.M)[1])
+
+
+def eventually(what, condition):
+    end = time.monotonic() + LATE
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+class Watcher(Client):
+    def __init__(self, query="?interval=50"):
+        super().__init__()
+        self.get("/sched/events" + query)
+        self.text = b""
+        while b"\r\n\r\n" not in self.data:
+            assert self.receive()
+        head, self.data = self.data.split(b"\r\n\r\n", 1)
+        self.status = int(head.split()[1])
+        if self.status == 200:
+            assert b"\r\nContent-Type: text/event-stream" in head
+            assert b"\r\nTransfer-Encoding: chunked" in head and b"Content-Length" not in head
+
+    def message(self):
+        """The next one, None after the last piece of the stream."""
+        while b"\n\n" not in self.text:
+            piece = self.chunk()
+            if not piece:
+                assert not self.text, "ends within a message"
+                return None
+            self.text += piece
+        text, self.text = self.text.split(b"\n\n", 1)
+        if text.startswith(b"retry: "):
+            return self.message()
+        assert text.startswith(b"data: {") and b"\n" not in text, text
+        return json.loads(text[6:])
+
+
+def watchers():
+    """The server runs with -m."""
+    oldest = Client()  # waits for longer than all that comes
+    workers, alive = metric("sch_workers"), metric("sch_alive_tasks")
+    begin = time.monotonic()
+    watcher, last = Watcher(), None
+    for _ in range(5):
+        message = watcher.message()
+        assert len(message["workers"]) == workers
+        for name in message:
+            if last and (name.endswith("_count") or name == "now") and name != "stack_count":
+                assert message[name] >= last[name], f"{name} goes back"
+        assert last is None or message["now"] > last["now"]
+        assert last is None or polls <= message["total.poll_count"]
+        polls = sum(w["polls"] for w in message["workers"])
+        assert message["total.poll_count"] <= polls  # the workers were looked at after it
+        last = message
+    eventually("the listener waits", lambda: any(task["name"] == "listener"
+                                                 for task in watcher.message()["waits"]))
+    eventually("looks", lambda: sum(watcher.message()["workers"][0]["looks"]) > 0)
+
+    # Who leaves, in whatever way, is gone at once: not when the next message is due.
+    for i in range(30):
+        leaver = Watcher("?interval=60000")
+        leaver.message()
+        leave = [leaver.reset, leaver.socket.close, lambda: leaver.socket.shutdown(socket.SHUT_WR)]
+        leave[i % 3]()
+    eventually("watchers that have left", lambda: metric("sch_alive_tasks") <= alive + 2)
+
+    many = [Watcher() for _ in range(50)]
+    for _ in range(3):
+        assert all(w.message() for w in many)
+        serves()
+
+    fresh = Watcher()
+
+    def longest():  # the longest ones first, and the one that we know of
+        times = [task["ns"] / 1e9 for task in fresh.message()["waits"]]
+        assert times == sorted(times, reverse=True), times
+        return len(times) == 8 and times[0] > (time.monotonic() - begin) / 2
+
+    eventually("the longest waits", longest)
+    oldest.socket.close()
+    many.append(fresh)
+    many += [Watcher("?interval=60000") for _ in range(48)]
+    assert Watcher().status == 503  # 100 with the first one
+    assert many[-1].status == 200 and many[-1].message()
+    for w in many:
+        w.reset()
+    eventually("room for another", lambda: Watcher().status == 200)
+
+    client = Client()
+    client.send(b"GET /sched/events?interval=50 HTTP/1.0\r\n\r\n")
+    while client.data.count(b"\n\ndata: {") < 3:
+        assert client.receive()
+    assert b"chunked" not in client.data and b"\r\nConnection: close\r\n" in client.data
+
+
+def traces():
+    """The server runs with -m. One trace at a time; what is asked for behind one is answered."""
+    client, other = Client(), Client()
+    client.get("/sched/trace?seconds=2")
+    time.sleep(0.5)
+    client.get("/small.txt")
+    other.get("/sched/trace?seconds=1")
+    assert other.answer()[0] == 503 and other.at_end()
+    status, fields, body = client.answer()
+    assert status == 200 and "attachment" in fields["Content-Disposition"]
+    assert any(event["ph"] == "X" for event in json.loads(body)["traceEvents"])
+    assert client.answer()[2] == content("small.txt")
+
+    leaver = Client()
+    leaver.get("/sched/trace?seconds=60")
+    time.sleep(0.2)
+    leaver.reset()
+
+    def recorded():
+        again = Client()
+        again.get("/sched/trace?seconds=1", "Connection: close\r\n")
+        return again.answer()[0] == 200
+
+    eventually("a trace after one that nobody waited for", recorded)
+
+
+def stop_live(pid):
+    """The server runs with -m. Streams end as they should: nothing is missing at the end."""
+    many, client = [Watcher("?interval=60000") for _ in range(20)], Client()
+    client.get("/sched/trace?seconds=60")
+    assert all(w.message() for w in many)
+    time.sleep(0.2)
+    os.kill(int(pid), signal.SIGTERM)
+    for w in many:
+        assert w.message() is None and w.at_end()
+    json.loads(client.answer()[2])
+    assert client.at_end()
+
+
 def one_of_storm(rng, big):
     client = Client(rng.choice([0, 0, 4096]))
-    kind = rng.randrange(8)
+    kind = rng.randrange(9)
     if kind == 0:  # noise
         client.send(rng.randbytes(rng.choice([1, 50, 5000])))
         if rng.random() < 0.5:
@@ -405,6 +574,13 @@ def one_of_storm(rng, big):
     elif kind == 3:
         client.get("/sub/")
         assert b"plain.txt" in client.answer()[2]
+    elif kind == 4:  # with -m these are streams, else they are not there
+        client.get(rng.choice(["/sched", "/sched/events?interval=50", "/sched/dump", "/metrics",
+                               "/sched/trace?seconds=1"]), "Connection: close\r\n")
+        for _ in range(rng.randrange(4)):
+            client.receive()
+        if rng.random() < 0.5:
+            client.reset()
     else:  # ranges, one after the other on one connection
         for _ in range(rng.choice([1, 5])):
             first, last = rng.randrange(len(big)), rng.randrange(len(big))

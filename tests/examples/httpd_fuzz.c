@@ -91,8 +91,9 @@ static void check_request(const char *data, size_t size) {
     CHECK(is_within(request.line, data, request.length));
     if (status != 200) return;
 
+    CHECK(is_within(request.query, data, request.length));
     const struct text values[] = {request.range, request.if_range, request.if_none_match,
-                                  request.if_modified_since};
+                                  request.if_modified_since, request.accept};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         CHECK(is_within(values[i], data, request.length));
         for (size_t j = 0; j < values[i].length; j++) {

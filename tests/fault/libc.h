@@ -67,6 +67,7 @@ enum {
     FAULT_RANDOM_BYTES,
     FAULT_SIGMASK,
     FAULT_PRCTL,
+    FAULT_PIPE,
     FAULT_EPOLL_CREATE, /* the first of those on descriptors */
     FAULT_EPOLL_ADD,
     FAULT_EPOLL_WAIT,
@@ -141,6 +142,7 @@ static const fault_kind fault_kinds[FAULT_KINDS] = {
     [FAULT_RANDOM_BYTES] = {"getrandom", SHOWS_NOTHING, {EAGAIN, ENOSYS}},
     [FAULT_SIGMASK] = {"rt_sigprocmask", SHOWS_NOTHING, {EPERM}},
     [FAULT_PRCTL] = {"prctl", SHOWS_NOTHING, {EPERM}},
+    [FAULT_PIPE] = {"pipe", SHOWS_ITSELF, {EMFILE, ENFILE}},
     [FAULT_EPOLL_CREATE] = {"epoll_create1", SHOWS_HARD, {EMFILE, ENFILE, ENOMEM}},
     [FAULT_EPOLL_ADD] = {"epoll_ctl", SHOWS_HARD, {ENOMEM, ENOSPC}},
     [FAULT_EPOLL_WAIT] = {"epoll_wait", SHOWS_NOTHING, {EINTR}},
@@ -423,6 +425,8 @@ FAULT_WRAP(int, close, (int fd)) { /* the descriptor goes, as on Linux, whatever
     if (error) errno = error;
     return error ? -1 : 0;
 }
+
+FAULT_WRAP(int, pipe, (int *ends)) { return fault_hits(FAULT_PIPE) ? -1 : real_pipe(ends); }
 
 FAULT_WRAP(int, poll, (struct pollfd * fds, nfds_t n, int time_out)) {
     unsigned kind = n == 1 && time_out == 0 ? FAULT_READY : FAULT_POLL;

@@ -3,9 +3,9 @@
  * kinds at random.
  *
  * Environment, besides that of test.h: BUDGET=s for the random test; FAULT_SPARSE=n: after the n-th
- * place fewer and fewer are tried (0: all), FAULT_SPARSE_WAITS the same for the tours of times and
- * descriptors, of which FAULT_WAITS=n are made (0 to 3); FAULT_ERRORS=n: of each kind, at most so
- * many errors. */
+ * place fewer and fewer are tried (0: all), FAULT_SPARSE_WAITS the same for the tours of times,
+ * descriptors and looks; of the first two FAULT_WAITS=n are made (0 to 3); FAULT_ERRORS=n: of each
+ * kind, at most so many errors. */
 #include "header.h"
 
 #include "../test.h"
@@ -32,20 +32,26 @@ static bool fault_is_reached(unsigned kind) {
 }
 
 static const tour_setup setups[] = {
-    {"multi", SCH_MULTI_THREAD, 2, TOUR_LIBC, false, false, false, false, false},
+    {"multi", SCH_MULTI_THREAD, 2, TOUR_LIBC, false, false, false, false, false, false},
     {"multi, shut down first", SCH_MULTI_THREAD, 3, TOUR_CALLBACKS, false, true, false, false,
+     false, false},
+    {"multi, alloc only", SCH_MULTI_THREAD, 1, TOUR_ALLOC_ONLY, false, false, false, false, false,
      false},
-    {"multi, alloc only", SCH_MULTI_THREAD, 1, TOUR_ALLOC_ONLY, false, false, false, false, false},
-    {"multi, old kernel", SCH_MULTI_THREAD, 2, TOUR_ALLOC_ONLY, true, true, false, false, false},
-    {"current", SCH_CURRENT_THREAD, 0, TOUR_LIBC, false, false, false, false, false},
+    {"multi, old kernel", SCH_MULTI_THREAD, 2, TOUR_ALLOC_ONLY, true, true, false, false, false,
+     false},
+    {"current", SCH_CURRENT_THREAD, 0, TOUR_LIBC, false, false, false, false, false, false},
     {"current, shut down first", SCH_CURRENT_THREAD, 0, TOUR_CALLBACKS, true, true, false, false,
-     false},
+     false, false},
     {"defaults, pinned", SCH_MULTI_THREAD, 0, TOUR_LIBC, false, false, FAULT_CAN_PIN, true,
-     false},
-    {"multi, waits", SCH_MULTI_THREAD, 2, TOUR_LIBC, false, false, false, false, true},
+     false, false},
+    {"multi, waits", SCH_MULTI_THREAD, 2, TOUR_LIBC, false, false, false, false, true, false},
     {"multi, waits, shut down first", SCH_MULTI_THREAD, 3, TOUR_CALLBACKS, false, true, false,
-     false, true},
-    {"current, waits", SCH_CURRENT_THREAD, 0, TOUR_CALLBACKS, false, false, false, false, true},
+     false, true, false},
+    {"current, waits", SCH_CURRENT_THREAD, 0, TOUR_CALLBACKS, false, false, false, false, true,
+     false},
+    {"multi, observed", SCH_MULTI_THREAD, 2, TOUR_CALLBACKS, false, false, false, false, false,
+     true},
+    {"current, observed", SCH_CURRENT_THREAD, 0, TOUR_LIBC, false, true, false, false, false, true},
 };
 #define NUM_SETUPS (sizeof setups / sizeof setups[0])
 
@@ -64,8 +70,10 @@ static bool is_stormy(unsigned kind) {
 
 /* A tour meets its own kinds. */
 static bool is_met(const tour_setup *setup, unsigned kind) {
+    if (kind == FAULT_PIPE) return setup->observes;
+    if (kind == FAULT_SIGNALFD && setup->observes) return FAULT_HAS_IO;
     if (kind >= FAULT_EPOLL_CREATE) return setup->waits && FAULT_HAS_IO;
-    return !setup->waits || kind == FAULT_ALLOC || kind == FAULT_MAP_PAGES ||
+    return (!setup->waits && !setup->observes) || kind == FAULT_ALLOC || kind == FAULT_MAP_PAGES ||
            kind == FAULT_ALIGNED_ALLOC || kind == FAULT_THREAD || kind == FAULT_EVENTFD ||
            kind == FAULT_TIMERFD || kind == FAULT_MUTEX || kind == FAULT_COND ||
            kind == FAULT_CLOSE || kind == FAULT_FUTEX_WAIT;
@@ -76,11 +84,13 @@ static bool must_show(unsigned kind) {
     return kind == FAULT_TIMERFD || kind == FAULT_EVENTFD || kind == FAULT_PIN ||
            kind == FAULT_EPOLL_CREATE || kind == FAULT_EPOLL_ADD || kind == FAULT_FCNTL ||
            kind == FAULT_FSTAT || kind == FAULT_SOCKET || kind == FAULT_BIND ||
-           kind == FAULT_LISTEN || kind == FAULT_SIGNALFD || kind == FAULT_PIDFD;
+           kind == FAULT_LISTEN || kind == FAULT_SIGNALFD || kind == FAULT_PIDFD ||
+           kind == FAULT_PIPE;
 }
 
 static void sweep_error(const tour_setup *setup, fault_mode mode, unsigned kind, int error) {
-    const uint64_t sparse = test_env(setup->waits ? "FAULT_SPARSE_WAITS" : "FAULT_SPARSE", 0);
+    const bool slow = setup->waits || setup->observes;
+    const uint64_t sparse = test_env(slow ? "FAULT_SPARSE_WAITS" : "FAULT_SPARSE", 0);
     unsigned clean = 0;
     for (uint64_t nth = 1; clean < 2; nth += 1 + (sparse ? nth / sparse : 0)) {
         const uint64_t refused = run.refused;
@@ -137,6 +147,29 @@ static void sweep_waits(unsigned n) {
 TEST(nth_waits) { sweep_waits(0); }
 TEST(nth_waits_current) { sweep_waits(2); }
 TEST(nth_waits_shutdown) { sweep_waits(1); }
+
+TEST(nth_observed) { sweep(&setups[10]); }
+TEST(nth_observed_current) { sweep(&setups[11]); }
+
+/* A signal that somebody handles is not taken from him, and nothing is left of the try. */
+static void signal_of_others(int number) { (void)number; }
+
+TEST(stack_signal_in_use) {
+    sch_config config;
+    char text[256];
+    void (*before)(int) = signal(SIGVTALRM, signal_of_others);
+    memset(&config, 0, sizeof config);
+    fault_arm(FAULT_NONE, 0, 0, 0);
+    int fds = tour_count_dir("/proc/self/fd");
+    config.workers = 1;
+    config.stall_ns = SCH_MILLISECOND, config.on_stall = tour_stalled;
+    config.stack_signal = SIGVTALRM;
+    EXPECT(sch_runtime_new(&config) == NULL);
+    EXPECT_EQ(errno, EBUSY);
+    EXPECT(signal(SIGVTALRM, before) == signal_of_others);
+    EXPECT_EQ(tour_count_dir("/proc/self/fd"), fds);
+    EXPECT(fault_balance(text, sizeof text)[0] == 0);
+}
 
 /* Threads are refused again and again: no count goes wrong for what comes later. */
 typedef struct often {

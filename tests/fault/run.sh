@@ -17,7 +17,7 @@ rm -rf "$log"
 mkdir -p "$log"
 : >"$log/totals"
 
-wraps="malloc free aligned_alloc mmap munmap mprotect madvise open read close poll sysconf syscall
+wraps="malloc free aligned_alloc mmap munmap mprotect madvise open read close pipe poll sysconf syscall
 pthread_create pthread_attr_init pthread_attr_destroy pthread_attr_setstacksize pthread_mutex_init
 pthread_mutex_destroy pthread_cond_init pthread_cond_destroy pthread_condattr_init
 pthread_condattr_destroy pthread_condattr_setclock pthread_cond_wait pthread_cond_timedwait

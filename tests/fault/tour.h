@@ -21,6 +21,7 @@ typedef struct tour_setup {
     bool pin;
     bool brief; /* only make it, one task, free it */
     bool waits; /* the tour of times and descriptors, instead of the other */
+    bool observes; /* that of dumps, traces, the watchdog */
 } tour_setup;
 
 #define TOUR_PROBES 1024
@@ -46,6 +47,8 @@ typedef struct tour {
     unsigned gate;    /* blocking code waits until it is 1 */
     unsigned inside;  /* how many do */
     sch_io left[2];   /* open at the end */
+    unsigned stalls;  /* reported */
+    size_t dumped;    /* bytes */
 } tour;
 
 typedef enum tour_how {
@@ -412,6 +415,7 @@ static void tour_leave_some(tour *t) {
 }
 
 #include "tour_waits.h"
+#include "tour_observe.h"
 
 /* The runtime -----------------------------------------------------------------------------------*/
 
@@ -458,6 +462,7 @@ static sch_config tour_config(tour *t) {
     if (s->memory == TOUR_CALLBACKS) {
         c.allocator.map_pages = fault_map_pages, c.allocator.unmap_pages = fault_unmap_pages;
     }
+    if (s->observes) tour_observe_config(t, &c);
     return c;
 }
 
@@ -474,6 +479,10 @@ static void tour_inside(tour *t) {
     if (t->setup->brief) return;
     if (t->setup->waits) {
         tour_waits_of(t);
+        return;
+    }
+    if (t->setup->observes) {
+        tour_observe_of(t);
         return;
     }
     task[0] = tour_spawn(t, TOUR_PLAIN, tour_root, &p[0]);
@@ -539,6 +548,7 @@ static unsigned tour_run(const tour_setup *setup) {
     sch_runtime_free(t->rt);
     EXPECT(sch_is_done(kept));
     sch_release(kept);
+    if (masked && setup->observes) (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 
     EXPECT_EQ(t->task_ends, t->task_begins);
     EXPECT_EQ(t->stops, t->starts);

@@ -75,7 +75,8 @@
     F(sleep_until) F(timer_after) F(timer_at) F(timeout) F(interval_wait) F(io_open)           \
     F(io_close) F(io_fd) F(io_shutdown) F(read) F(write) F(readv) F(writev) F(write_all_until) \
     F(recvfrom_op) F(sendto_op) F(read_op) F(write_op) F(ready_op) F(run_some) F(poll_fd)      \
-    F(next_deadline)
+    F(next_deadline) F(each_task) F(dump) F(trace_start) F(trace_stop) F(trace_write)          \
+    F(metrics_write) F(histogram_read) F(histogram_limit) F(percentile) F(symbol)
 
 #define FUNCTION_NUMBER(name) CALLED_##name,
 #define FUNCTION_NAME(name) "sch_" #name,
@@ -544,6 +545,15 @@ HOOK(5, task_terminate, sch_task *)
 HOOK(6, task_poll_start, sch_task *)
 HOOK(7, task_poll_end, sch_task *)
 
+static bool has_times(const runtime *r) { return r->config % 2 == 1; }
+
+/* A task of ours, or of a flood, computes for long. */
+static void on_stall(const sch_stall *stall, void *user) {
+    (void)user;
+    MUST(stall->worker < 2 && stall->name && stall->file && stall->ns >= SCH_MILLISECOND);
+    MUST(stall->left <= stall->queued && (stall->frames || stall->num_frames == 0));
+}
+
 static sch_config make_config(runtime *r, unsigned number) {
     sch_config c;
     memset(&c, 0, sizeof c);
@@ -564,6 +574,13 @@ static sch_config make_config(runtime *r, unsigned number) {
     }
     if (number == 5) c.no_lifo = true;
     c.paused_clock = number >= 8;
+    c.task_times = has_times(r);
+    c.trace_events = 8u << number;
+    if (number == 3) {
+        c.stall_ns = SCH_MILLISECOND;
+        c.on_stall = on_stall;
+        c.stack_signal = SIGURG;
+    }
     if (number == 6) {
         c.max_blocking_threads = 1;
         c.keep_alive_ns = SCH_MILLISECOND;
@@ -865,6 +882,7 @@ static void op_spawn(context *c, const op *o) {
     t->has_drop = go || !(how & HOW_NO_DROP);
     if (t->kind == POLL) {
         t->state_size = poll_sizes[o->arg[1] >> 4 & 7];
+        if (has_times(r) && t->state_size == SCH_TASK_STATE_MAX) t->state_size -= 32;
         t->desc = &poll_descs[!t->has_drop][o->arg[1] & 1];
     } else {
         t->desc = &descs[!t->has_drop][t->kind == JOB ? o->arg[1] % 2 : o->arg[1] % NUM_STACKS];
@@ -1738,6 +1756,89 @@ static void check_core(const sch_worker_metrics_snapshot *w) {
     MUST(w->local_queue_depth <= SCH_RUNQ_CAP);
 }
 
+/* What is to be seen of a runtime. A reader of ours has enough after some pieces, or tasks. */
+enum { ENOUGH = 55 };
+
+typedef struct reader {
+    sch_runtime *rt;
+    unsigned left;
+    bool had_enough;
+} reader;
+
+static int read_text(const char *text, size_t length, void *user) {
+    reader *me = (reader *)user;
+    MUST(!me->had_enough && length > 0 && text[length - 1] != 0);
+    me->had_enough = me->left-- == 0;
+    return me->had_enough ? ENOUGH : 0;
+}
+
+static int read_task(const sch_task_info *info, void *user) {
+    reader *me = (reader *)user;
+    bool waits = info->phase == SCH_PHASE_WAITING;
+    MUST(info->id != 0 && info->name && info->file && info->fn);
+    MUST(waits == (info->wait < SCH_WAIT_KINDS) && waits == (info->wait_text[0] != 0));
+    MUST(info->num_frames == 0 || (waits && info->kind == SCH_TASK_STACK));
+    MUST(info->phase == SCH_PHASE_RUNNING || info->worker == UINT_MAX);
+    MUST(CALL(each_task, me->rt, read_task, me) == -EBUSY);
+    return read_text("task", 4, user);
+}
+
+/* Counts only grow, and so do their buckets' limits and what a percentage does not exceed. */
+static void read_histogram(const runtime *r, sch_histogram which, unsigned worker) {
+    uint64_t counts[300], below = 0;
+    int n = CALL(histogram_read, r->rt, which, worker, counts, 300);
+    MUST_BE(n, has_times(r) ? n > 0 : n == -ENOTSUP);
+    if (n < 0) return;
+    MUST(n <= 300);
+    for (int i = 1; i < n; i++) {
+        MUST(CALL(histogram_limit, r->rt, (size_t)i) > CALL(histogram_limit, r->rt, (size_t)i - 1));
+    }
+    for (unsigned percent = 0; percent <= 100 && which == SCH_POLL_TIME; percent += 50) {
+        uint64_t value = CALL(percentile, r->rt, which, worker, percent);
+        MUST(value == 0 || value != CALL(histogram_limit, r->rt, (size_t)n));
+        below = value > below ? value : below;
+    }
+}
+
+static void see(const context *c, runtime *r, unsigned value) {
+    reader me = {r->rt, value / 8 % 8, false};
+    bool refused = c->where == IN_HOOK || c->where == IN_DROP;
+    int result = 0;
+    char text[100];
+    switch (value % 8) {
+    case 0:
+        result = CALL(each_task, r->rt, read_task, &me);
+        if (refused) MUST_BE(result, result == -EPERM);
+        break;
+    case 1:
+        result = CALL(dump, r->rt, 100 * SCH_MICROSECOND, read_text, &me);
+        if (refused) MUST_BE(result, result == -EPERM);
+        break;
+    case 2: result = CALL(trace_start, r->rt); break;
+    case 3: MUST(CALL(trace_stop, r->rt) == 0); break;
+    case 4:
+        result = CALL(trace_write, r->rt, read_text, &me);
+        if (result == -EINVAL) result = 0; /* it was never started */
+        break;
+    case 5:
+        result = CALL(metrics_write, r->rt, value & 64 ? SCH_OPENMETRICS : SCH_PROMETHEUS,
+                      read_text, &me);
+        break;
+    case 6:
+        read_histogram(r, value & 8 ? SCH_POLL_TIME : SCH_SCHEDULE_LATENCY,
+                       value & 16 ? SCH_ALL_WORKERS : 0);
+        break;
+    default:
+        result = (int)CALL(symbol, (void *)(uintptr_t)&op_forms, text, value % 100);
+        MUST_BE(result, value % 100 == 0 ? result == 0 : (size_t)result == strlen(text));
+        return;
+    }
+    if (me.had_enough) MUST_BE(result, result == ENOUGH);
+    MUST_BE(result, result == 0 || (result == ENOUGH && me.had_enough) ||
+                        (value % 8 < 2 && (result == -EBUSY || (refused && result == -EPERM))) ||
+                        (result == -ENOMEM && get(&r->faulty)));
+}
+
 static void op_metrics(const context *c, const op *o) {
     runtime *r = use_runtime(c, o->arg[0]);
     sch_metrics_snapshot m;
@@ -1745,6 +1846,11 @@ static void op_metrics(const context *c, const op *o) {
     sch_straggler list[4];
     size_t n;
     if (!r) return;
+    if (o->arg[1] >= 128) {
+        see(c, r, o->arg[1] - 128u);
+        leave_runtime(c, r);
+        return;
+    }
     n = CALL(num_workers, r->rt);
     MUST(CALL(metrics, r->rt, &m) == 0);
     MUST(m.num_workers == n && m.num_idle_workers <= n && m.num_searching <= n);
@@ -1980,7 +2086,17 @@ static void op_bad(context *c, const op *o) {
         if (r) MUST(CALL(block_on, r->rt, NULL, NULL) == -EINVAL);
         break;
     case 8:
+        MUST(CALL(symbol, NULL, NULL, value) == 0);
+        MUST(CALL(each_task, NULL, read_task, NULL) == -EINVAL);
+        MUST(CALL(trace_start, NULL) == -EINVAL && CALL(trace_stop, NULL) == -EINVAL);
         if (!r) break;
+        MUST(CALL(each_task, r->rt, NULL, NULL) == -EINVAL);
+        MUST(CALL(dump, r->rt, 0, NULL, NULL) == -EINVAL);
+        MUST(CALL(trace_write, r->rt, NULL, NULL) == -EINVAL);
+        MUST(CALL(metrics_write, r->rt, SCH_PROMETHEUS, NULL, NULL) == -EINVAL);
+        MUST(CALL(histogram_read, r->rt, SCH_HISTOGRAMS, 0, NULL, 0) < 0);
+        MUST(CALL(percentile, r->rt, SCH_POLL_TIME, 0, 101) == 0);
+        MUST(CALL(histogram_limit, r->rt, SIZE_MAX) == 0);
         MUST(CALL(metrics, r->rt, NULL) == -EINVAL);
         MUST(CALL(worker_metrics, r->rt, 0, NULL) == -EINVAL);
         MUST(CALL(worker_metrics, r->rt, value + 3, &w) == -EINVAL);

@@ -30,6 +30,7 @@
 #include "blocking.c" /* after runtime.c */
 #include "waiting.c" /* after task.c and runtime.c */
 #include "descriptors.c" /* after waiting.c */
+#include "observe.c" /* after waiting.c */
 #include "gaps.c" /* after all of them */
 
 #include "driver.h"

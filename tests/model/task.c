@@ -288,7 +288,7 @@ static sch_task *job_new(task_case *c, sch_fn run) {
     schi_thread *th = c->b->thread[1];
     sch_task *task = schi_task_new_shared(c->b->rt, 0, &error);
     MODEL_EXPECT(task != NULL);
-    task->stack = NULL, task->desc = NULL;
+    task->on.thread = c->b->thread[1], task->desc = NULL;
     task->fn.run = run, task->arg = c;
     schi_store_rel(&task->state, SCHI_SCHEDULED | SCHI_NEW | SCHI_JOB | 2 * SCHI_REF);
     schi_core_give_up(th);

@@ -998,7 +998,7 @@ typedef struct seat_case {
     unsigned senders;                /* fixed */
     bool stuck;                      /* fixed: who has armed computes until all have fired */
     bool coreless;                   /* fixed: the senders arm themselves, without a core */
-    bool then_stuck;                 /* fixed: when the first has fired somebody computes, as above */
+    bool then_stuck;                 /* fixed: somebody computes once the first has fired */
     unsigned passes[SEAT_SENDERS];   /* of time, by choice, when it was armed */
     SCHI_ATOMIC(uint32_t) fired;
 } seat_case;

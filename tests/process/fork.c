@@ -102,6 +102,50 @@ static void fork_talk(void *arg) {
     while (process_get(&w->slept) < slept + 2) CHECK_EQ(sch_sleep(SCH_MILLISECOND), 0);
 }
 
+/* Somebody looks on: a trace is written, a watchdog runs, and asks by a signal. */
+#define FORK_DUMP SIGWINCH
+#define FORK_STACK SIGURG
+
+static int fork_text(const char *text, size_t length, void *user) {
+    CHECK(length > 0 && text != NULL);
+    (void)user;
+    return 0;
+}
+
+static int fork_shown(const sch_task_info *info, void *user) {
+    process_add((unsigned *)user, info->id != 0);
+    return 0;
+}
+
+static void fork_stalled(const sch_stall *stall, void *user) {
+    CHECK(stall->ns > 0);
+    (void)user;
+}
+
+static void fork_watch(sch_config *config) {
+    config->task_times = true;
+    config->trace_events = 256;
+    config->stall_ns = 2 * SCH_MILLISECOND;
+    config->on_stall = fork_stalled;
+    config->dump_signal = FORK_DUMP;
+    config->dump_write = fork_text;
+    if (!PROCESS_TSAN) config->stack_signal = FORK_STACK;
+}
+
+/* All that can be seen, from outside. A dump by signal may be under way. */
+static void fork_see(sch_runtime *rt, unsigned least) {
+    unsigned shown = 0;
+    int result;
+    CHECK_EQ(kill(getpid(), FORK_DUMP), 0);
+    while ((result = sch_each_task(rt, fork_shown, &shown)) == -EBUSY) process_nap(1);
+    CHECK_EQ(result, 0);
+    CHECK(shown >= least);
+    while ((result = sch_dump(rt, SCH_MILLISECOND, fork_text, NULL)) == -EBUSY) process_nap(1);
+    CHECK_EQ(result, 0);
+    CHECK_EQ(sch_trace_write(rt, fork_text, NULL), 0);
+    CHECK_EQ(sch_metrics_write(rt, SCH_PROMETHEUS, fork_text, NULL), 0);
+}
+
 /* In SCH_CURRENT_THREAD they start when somebody drives. */
 static void fork_begin(fork_world *w, unsigned workers) {
     sch_config config;
@@ -112,9 +156,11 @@ static void fork_begin(fork_world *w, unsigned workers) {
     config.workers = workers;
     config.flavor = workers ? SCH_MULTI_THREAD : SCH_CURRENT_THREAD;
     config.stack_size = 65536;
+    fork_watch(&config);
     w->parent = getpid();
     w->rt = sch_runtime_new(&config);
     CHECK(w->rt != NULL);
+    CHECK_EQ(sch_trace_start(w->rt), 0);
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     CHECK_EQ(sch_io_open(&w->near, w->rt, pair[0]), 0);
     CHECK_EQ(sch_io_open(&w->far, w->rt, pair[1]), 0);
@@ -140,6 +186,7 @@ static void fork_settle(fork_world *w) {
     sch_task *task[6] = {w->ended, w->waiting, w->joiner, w->poll, w->job, w->running};
     unsigned n = 0;
     CHECK_EQ(getpid(), w->parent);
+    fork_see(w->rt, 5);
     for (int i = 0; i < 200; i++) {
         CHECK_EQ(sch_join(sch_spawn(w->rt, fork_count, &n)), 0);
         if (i % 20 == 0) CHECK_EQ(sch_join(sch_spawn_blocking(w->rt, fork_count, &n)), 0);
@@ -199,6 +246,14 @@ static void fork_check_runtime(sch_runtime *rt) {
     CHECK_EQ(sch_num_workers(rt), 0);
     CHECK_EQ(sch_metrics(rt, &m), -EOWNERDEAD);
     CHECK_EQ(sch_worker_metrics(rt, 0, &wm), -EOWNERDEAD);
+    CHECK_EQ(sch_metrics_write(rt, SCH_PROMETHEUS, fork_text, NULL), -EOWNERDEAD);
+    CHECK_EQ(sch_histogram_read(rt, SCH_POLL_TIME, 0, NULL, 0), -EOWNERDEAD);
+    CHECK_EQ(sch_percentile(rt, SCH_POLL_TIME, 0, 50), 0);
+    CHECK_EQ(sch_each_task(rt, fork_shown, &fork_dropped), -EOWNERDEAD);
+    CHECK_EQ(sch_dump(rt, 0, fork_text, NULL), -EOWNERDEAD);
+    CHECK_EQ(sch_trace_start(rt), -EOWNERDEAD);
+    CHECK_EQ(sch_trace_stop(rt), -EOWNERDEAD);
+    CHECK_EQ(sch_trace_write(rt, fork_text, NULL), -EOWNERDEAD);
     CHECK_EQ(sch_num_alive_tasks(rt), 0);
     CHECK_EQ(sch_injection_queue_depth(rt), 0);
     errno = 0;
@@ -284,6 +339,8 @@ static void fork_check_thread(void) {
     CHECK_EQ(sch_worker_index(), UINT_MAX);
     CHECK(!sch_cancelled());
     CHECK_EQ(sch_yield_now(), 0);
+    CHECK_EQ(raise(FORK_STACK), 0); /* a handler that has nothing to do here */
+    CHECK_EQ(kill(getpid(), FORK_DUMP), 0);
     CHECK_EQ(sch_suspend(), -EPERM);
     CHECK_EQ(sch_shield_begin(SCH_FOREVER), -EPERM);
     sch_shield_end();
@@ -337,6 +394,7 @@ static sch_runtime *fork_own_runtime(unsigned workers) {
     memset(&config, 0, sizeof config);
     config.workers = workers;
     config.flavor = workers ? SCH_MULTI_THREAD : SCH_CURRENT_THREAD;
+    fork_watch(&config);
     return sch_runtime_new(&config);
 }
 

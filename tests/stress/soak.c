@@ -132,7 +132,7 @@ struct soak_site {
     unsigned pins;           /* atomic: SOAK_OPEN + how many use rt from outside */
     unsigned generation;     /* written while closed and not pinned */
     bool driven;             /* SCH_CURRENT_THREAD */
-    bool hooked, counted, paused;
+    bool hooked, counted, paused, timed;
     unsigned ending;         /* atomic: pokers may shut it down too */
     uint64_t seed;
     unsigned calm;           /* how seldom its tasks lose time */
@@ -163,6 +163,7 @@ static struct {
     uint64_t steals, lifo_steals, handoffs, lends, lends_taken, overflows, parks, rescues;
     uint64_t forced_yields, injected, capped;
     uint64_t sleeps, cut_sleeps, limits, ticks, streams, bytes, events, slices, paused;
+    uint64_t walks, shown, dumps, traces, written, busy, stalls;
 } soak_total;
 
 static void soak_progress(void) { (void)add(soak_total.progress, UINT64_C(1)); }
@@ -508,6 +509,59 @@ static const sch_spawn_desc *soak_desc(const soak_ticket *t) {
 
 static void soak_act(soak_ticket *t, unsigned steps, bool inside);
 
+/* Looking on: what is shown of others' tasks must make sense, and costs them nothing. -----------*/
+
+typedef struct soak_reader {
+    unsigned enough; /* after so many it has seen enough; 0: never */
+    unsigned n;
+} soak_reader;
+
+static int soak_shown(const sch_task_info *info, void *user) {
+    soak_reader *me = (soak_reader *)user;
+    bool waits = info->phase == SCH_PHASE_WAITING;
+    EXPECT(info->id != 0 && info->name && info->file && info->fn);
+    EXPECT(waits == (info->wait < SCH_WAIT_KINDS) && waits == (info->wait_text[0] != 0));
+    EXPECT(info->num_frames == 0 || (waits && info->kind == SCH_TASK_STACK));
+    EXPECT(info->phase == SCH_PHASE_RUNNING || info->worker == UINT_MAX);
+    if (me->n % 64 == 0) soak_progress();
+    return ++me->n == me->enough ? 1 : 0;
+}
+
+static int soak_written(const char *text, size_t length, void *user) {
+    soak_reader *me = (soak_reader *)user;
+    EXPECT(text && length > 0);
+    soak_progress();
+    (void)add(soak_total.written, (uint64_t)length);
+    return ++me->n == me->enough ? 1 : 0;
+}
+
+/* By anybody; the runtime is not freed meanwhile. */
+static void soak_see(sch_runtime *rt, uint64_t *rng) {
+    soak_reader me = {one_in(rng, 3) ? 1 + below(rng, 50) : 0, 0};
+    int result = 0;
+    switch (below(rng, 8)) {
+    case 0: case 1: case 2:
+        result = sch_each_task(rt, soak_shown, &me);
+        (void)add(soak_total.walks, UINT64_C(1));
+        (void)add(soak_total.shown, (uint64_t)me.n);
+        break;
+    case 3:
+        result = sch_dump(rt, 1 + below(rng, 300000), soak_written, &me);
+        (void)add(soak_total.dumps, UINT64_C(1));
+        break;
+    case 4: result = sch_trace_start(rt); break;
+    case 5: result = sch_trace_stop(rt); break;
+    case 6:
+        result = sch_trace_write(rt, soak_written, &me);
+        if (result == -EINVAL) result = 0; /* none was started */
+        (void)add(soak_total.traces, UINT64_C(1));
+        break;
+    default: result = sch_metrics_write(rt, (sch_metrics_format)below(rng, 2), soak_written, &me);
+    }
+    if (result == -EBUSY) (void)add(soak_total.busy, UINT64_C(1));
+    EXPECT(result == 0 || result == -EBUSY || (result == 1 && me.n == me.enough));
+}
+
 static void soak_body(void *arg) {
     soak_ticket *t = (soak_ticket *)arg;
     const sch_spawn_desc *desc = soak_desc(t);
@@ -549,7 +603,7 @@ static bool soak_spawn(soak_ticket *t, uint64_t *rng, bool detached, sch_task **
         }
     } else if (t->kind == SOAK_POLL) {
         state.ticket = t;
-        state.size = soak_state_sizes[below(rng, 8)];
+        state.size = soak_state_sizes[below(rng, t->site->timed ? 7 : 8)];
         memset(state.fill, (int)(t->rng & 0xff), sizeof state.fill);
         task = sch_spawn_poll_with(rt, desc, soak_poll, &state, state.size);
         if (!task) error = sch_errno();
@@ -1105,6 +1159,9 @@ static void soak_act(soak_ticket *t, unsigned steps, bool inside) {
         case 25: soak_ticks(t); break;
         case 26: case 27: soak_race(t); break;
         case 28: case 29: soak_talk(t); break;
+        case 30:
+            if (one_in(rng, 16)) soak_see(get(t->site->rt), rng);
+            break;
         case 22: {
             sch_metrics_snapshot m;
             EXPECT_EQ(sch_metrics(get(t->site->rt), &m), 0);
@@ -1222,6 +1279,12 @@ SOAK_HOOK(poll_end, task, 2, sch_task *, (void)0)
 SOAK_HOOK(terminated, task, 3, sch_task *, n *= s->seed;
           if (n % 16 == 0) soak_poke(NULL, &n, false))
 
+static void soak_stalled(const sch_stall *stall, void *user) {
+    EXPECT(stall->ns >= SCH_MILLISECOND && stall->left <= stall->queued && stall->name);
+    (void)user;
+    (void)add(soak_total.stalls, UINT64_C(1));
+}
+
 static sch_config soak_config(soak_site *s, uint64_t *rng) {
     sch_config c;
     memset(&c, 0, sizeof c);
@@ -1239,6 +1302,14 @@ static sch_config soak_config(soak_site *s, uint64_t *rng) {
     c.pin_workers = one_in(rng, 8);
     c.paused_clock = s->paused = one_in(rng, 6);
     if (c.paused_clock) (void)add(soak_total.paused, UINT64_C(1));
+    c.task_times = s->timed = one_in(rng, 3);
+    c.trace_events = 64u << below(rng, 8);
+    if (one_in(rng, 4)) {
+        c.stall_ns = SCH_MILLISECOND * (1 + below(rng, 5));
+        c.on_stall = soak_stalled;
+        /* the sanitizers' own work may be interrupted, too */
+        if (!PROC_SANITIZED) c.stack_signal = SIGURG;
+    }
     c.seed = soak_random(rng);
     c.thread_name = "soak";
     c.standby_period_ns = SCH_MICROSECOND * (100 + below(rng, 5000));
@@ -1498,8 +1569,9 @@ static void soak_runtime(soak_site *s, uint64_t seed) {
     end = sch_now() + SCH_MICROSECOND * (below(&rng, 4) ? below(&rng, 60000) : below(&rng, 2000));
     do {
         soak_progress();
-        switch (below(&rng, s->driven ? 8 : 6)) {
-        case 6: case 7: soak_slice(s, &rng); break;
+        switch (below(&rng, s->driven ? 9 : 7)) {
+        case 7: case 8: soak_slice(s, &rng); break;
+        case 6: soak_see(rt, &rng); break;
         case 0: case 1:
             for (unsigned i = below(&rng, 20); i > 0; i--) soak_root(s, &rng);
             break;
@@ -1564,7 +1636,8 @@ static void *soak_poker(void *cell) {
             continue;
         }
         if (!soak_pin(s, UINT32_MAX)) continue;
-        switch (below(&rng, 5)) {
+        switch (below(&rng, 7)) {
+        case 5: case 6: soak_see(get(s->rt), &rng); break;
         case 0: soak_root(s, &rng); break;
         case 1: soak_visit_site(s, &rng); break;
         case 2: soak_flood(s, get(s->rt), 1 + below(&rng, 100)); break;
@@ -1743,6 +1816,9 @@ static void soak_report(uint64_t seconds_ns, size_t rounds) {
            n(sleeps), n(cut_sleeps), n(limits), n(ticks), n(paused));
     printf("streams %llu, bytes %llu, events %llu, slices of foreign loops %llu\n", n(streams),
            n(bytes), n(events), n(slices));
+    printf("looks: walks %llu (tasks shown %llu), dumps %llu, traces %llu, bytes %llu; met another "
+           "walk %llu; stalls %llu\n",
+           n(walks), n(shown), n(dumps), n(traces), n(written), n(busy), n(stalls));
     printf("migrations seen %llu, forced yields %llu, lifo capped %llu, shutdowns timed out %llu\n",
            n(migrations), n(forced_yields), n(capped), n(time_outs));
 #undef n
