@@ -124,8 +124,9 @@
  *              sch_signals_open() makes signals input.
  *   fork       In the child what the parent made answers -EOWNERDEAD; functions without a result do
  *              nothing. The thread that forked is a plain thread there: it may make new runtimes. A
- *              task that returns in the child ends it as exit(0) does. Hooks and drop functions
- *              must not fork. Not noticed after _Fork, vfork or clone: exec, then.
+ *              task that returns in the child ends it as exit(0) does. Hooks, drop functions and
+ *              what [P11] and [P12] call must not fork. Not noticed after _Fork, vfork or clone:
+ *              exec, then.
  *
  * INDEX (search for the tag)
  *   [0]    Pass-through
@@ -10204,7 +10205,8 @@ enum { SCHI_SHOT_NONE, SCHI_SHOT_ASKED, SCHI_SHOT_TAKING, SCHI_SHOT_DONE };
 typedef struct schi_watchdog {
     sch_runtime *rt;
     schi_os_thread thread;
-    int stop[2];     /* a pipe: a byte stops it */
+    int stop[2];     /* a pipe: a byte wakes it ... */
+    schi_word over;  /* ... to stop */
     int signals;     /* config.dump_signal comes here; -1: none */
     struct {
         schi_word state;               /* SCHI_SHOT_..., and 4 times the number of the shot */
@@ -10281,7 +10283,7 @@ static void schi_stall_report(schi_watchdog *w, unsigned i, schi_stall_look *loo
     memcpy(&stall.fn, &task->fn, sizeof stall.fn);
     stall.ns = schi_since(now, look->since);
     stall.queued = look->queued;
-    stall.left = (left <= SCH_RUNQ_CAP ? left : 0) + (look->lifo && !schi_lifo_is_empty(q));
+    stall.left = (left <= SCH_RUNQ_CAP ? (size_t)left : 0) + (look->lifo && !schi_lifo_is_empty(q));
     schi_shot_ask(w, sight->thread, task);
     stall.frames = w->shot.frames;
     stall.num_frames = w->shot.num;
@@ -10334,8 +10336,9 @@ static void *schi_watchdog_main(void *arg) {
     p[0].events = p[1].events = POLLIN;
     for (;;) {
         p[0].revents = p[1].revents = 0;
-        (void)poll(p, 2, asked ? 1 : schi_watchdog_period(&rt->config));
-        if (p[0].revents) return NULL;
+        /* It fails only where the process may have less than two descriptors: look now and then. */
+        if (poll(p, 2, asked ? 1 : schi_watchdog_period(&rt->config)) < 0) schi_fd_nap();
+        if (schi_load_seq(&w->over)) return NULL;
         if (p[1].revents && schi_fd_signal(w->signals) > 0) asked = true;
         if (asked && schi_walk_begin(rt) == 0) { /* else later: somebody walks */
             uint64_t limit = rt->config.stall_ns / 4; /* not to miss a stall meanwhile */
@@ -10394,6 +10397,7 @@ static int schi_watchdog_start(sch_runtime *rt) {
 static void schi_watchdog_stop(sch_runtime *rt) {
     schi_watchdog *w = rt->watchdog;
     if (!w) return;
+    schi_store_seq(&w->over, 1u);
     /* A byte, and not the end of the pipe: the child of a fork may have that, too. */
     while (write(w->stop[1], "", 1) < 0 && errno == EINTR) continue;
     schi_thread_join(w->thread);
