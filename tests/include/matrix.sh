@@ -51,7 +51,11 @@ compiler() {
         jobs_skip "$cc not found"
         return
     fi
-    links "$cc" "-O2 -flto $link" && lto=yes || lto=no
+    case $cc in
+    *clang*) flto=-flto ;;
+    *) flto=-flto=auto ;; # else gcc says a word when the program is large enough for two jobs
+    esac
+    links "$cc" "-O2 $flto $link" && lto=yes || lto=no
     [ "$lto" = yes ] || jobs_skip "$cc does not link with -flto: compiled only"
     first=$1
     for std in "$@"; do
@@ -73,9 +77,9 @@ compiler() {
     # Code generation hardly depends on the standard: once is enough.
     program "$row" pic "$compile" "-fPIC $link" "$runner"
     if [ "$lto" = yes ]; then
-        program "$row" lto "$compile" "-flto $link" "$runner"
+        program "$row" lto "$compile" "$flto $link" "$runner"
     else
-        objects "$row" lto "$compile" "-DSCHED_IMPLEMENTATION -flto"
+        objects "$row" lto "$compile" "-DSCHED_IMPLEMENTATION $flto"
     fi
 }
 
