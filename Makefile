@@ -127,9 +127,10 @@ coverage:    ## lines and branches of sched.h that unit tests and the fuzzer's c
 platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 	@$(RUN) platforms
 
-check:       ## all of the above as far as 15 minutes go
-	@CROSS=smoke $(RUN) lint include matrix unit+examples api model process+fault stress+fuzz \
-		asan+ubsan tsan+valgrind kqueue+platforms embed+cross observe+trace page+budget
+check:       ## all of the above as far as 15 minutes go: those in LIGHT at their shortest
+	@LIGHT="cross process stress page trace" $(RUN) lint include matrix unit+examples api model \
+		process+fault stress+fuzz asan+ubsan tsan+valgrind kqueue+platforms embed+cross \
+		observe+trace page+budget
 
 check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak
 	@LEVEL=all $(RUN) lint include matrix unit api examples process fault model stress fuzz asan \

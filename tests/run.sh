@@ -250,8 +250,16 @@ examples() {
     done
 }
 
-# proof KIND - tests/KIND/run.sh at LEVEL; it knows its tools and says what it skips.
-proof() { part "$1" limit sh "tests/$1/run.sh" "$LEVEL"; }
+# proof KIND - tests/KIND/run.sh at LEVEL, or smoke if it is one of LIGHT; it knows its tools and
+# says what it skips.
+proof() { part "$1" limit sh "tests/$1/run.sh" "$(level_of "$1")"; }
+
+level_of() {
+    case " ${LIGHT:-} " in
+    *" $1 "*) echo smoke ;;
+    *) echo "$LEVEL" ;;
+    esac
+}
 
 [ $# -gt 0 ] || { echo "usage: sh tests/run.sh PART..." >&2; exit 2; }
 one() { # the part of this name
@@ -261,7 +269,7 @@ one() { # the part of this name
     model | fault | stress | fuzz | process | kqueue | embed | observe | trace | page | budget)
         proof "$1"
         ;;
-    cross) part cross sh tests/kqueue/cross.sh "${CROSS:-$LEVEL}" ;; # make check: fewer systems
+    cross) part cross sh tests/kqueue/cross.sh "$(level_of cross)" ;;
     soak) part soak sh tests/stress/run.sh soak ;;
     include) part include sh tests/include/order.sh ;;
     matrix) part matrix sh tests/include/matrix.sh ;;

@@ -17,9 +17,15 @@ echo '#include "sched.h"' >"$jobs_dir/unit.c"
 printf '#include "sched.h"\n#define SCHED_IMPLEMENTATION\n#include "sched.h"\n' >"$jobs_dir/late.c"
 warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
 
-# objects ROW COLUMN COMPILE FLAGS [SOURCE] - one unit at both levels
+# objects ROW COLUMN COMPILE FLAGS [SOURCE] - one unit at both levels; most at -O2 only unless LEVEL
+# is all
 objects() {
-    for level in -O0 -O2; do
+    levels="-O0 -O2"
+    case ${LEVEL:-ci}:$2 in
+    all:* | *:declared | *:debug1) ;;
+    *) levels=-O2 ;;
+    esac
+    for level in $levels; do
         job "$1" "$2" "$3 $warnings $level $4 -iquote $jobs_dir/away \
             -c $jobs_dir/${5:-unit.c} -o \$dir/1.o"
     done

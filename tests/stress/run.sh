@@ -221,20 +221,20 @@ else
         switches "$compiler-O2" "$compiler" "-O2"
         switches "$compiler-O3" "$compiler" "-O3"
         switches "$compiler-fPIC" "$compiler" "-O2 -fPIC"
-        switches "$compiler-flto" "$compiler" "-O2 -flto"
+        switches "$compiler-flto" "$compiler" "-O2 -flto=auto"
         switches "$compiler-protector" "$compiler" "-O2 -fstack-protector-strong"
     done
 fi
 if [ "$level" = all ]; then
-    switches "$gcc-O3-fPIC-flto" "$gcc" "-O3 -fPIC -flto"
+    switches "$gcc-O3-fPIC-flto" "$gcc" "-O3 -fPIC -flto=auto"
     switches "$gcc-cet" "$gcc" "-O2 -fcf-protection=full"
-    switches "$clang-O3-fPIC-flto" "$clang" "-O3 -fPIC -flto"
+    switches "$clang-O3-fPIC-flto" "$clang" "-O3 -fPIC -flto=auto"
     switches "$gcc-ucontext" "$gcc" "-O2 -fPIC -DSCH_NO_ASM"
 fi
 both
 if [ "$level" = all ] && have qemu-aarch64; then
     MIGRATIONS=100000
-    for flags in "-O2" "-O2 -fPIC" "-O3 -flto"; do
+    for flags in "-O2" "-O2 -fPIC" "-O3 -flto=auto"; do
         job "switches-aarch64$(echo "$flags" | tr -d ' ')" switches.c aarch64-linux-gnu-gcc \
             "$flags -static" qemu-aarch64 switches_thread_record # qemu does not fork threads
     done
