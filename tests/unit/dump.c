@@ -1187,7 +1187,7 @@ TEST(dump_writer_fails) {
     for (int i = 0; i < 40; i++) task[i] = sch_spawn(rt, waits_suspend, NULL);
     WAIT_FOR(support_metrics(rt).num_waiting_tasks == 40);
     EXPECT_EQ(sch_dump(rt, 0, dump_take, &text), 0);
-    /* Times in the text differ from dump to dump, and with them the length: one piece less is left. */
+    /* Times in the text differ from dump to dump, and with them the number of pieces. */
     for (unsigned calls = text.calls, i = 1; i < calls; i++) {
         dump_text_clear(&text);
         text.fail_at = i;
