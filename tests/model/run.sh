@@ -59,7 +59,7 @@ smoke)
     run_clients model model --level smoke --budget 0.15
     ;;
 ci)
-    run_clients model model --level ci --budget "${BUDGET:-0.6}"
+    run_clients model model --level ci --budget "${BUDGET:-0.45}"
     run_clients model-locked locked --level smoke --budget 0.15
     run_clients model full --level smoke --budget 0.1 --no-reduce
     ;;
@@ -86,7 +86,7 @@ if ! command -v python3 >/dev/null 2>&1; then
 else
     case $level in
     smoke) python3 tests/model/mutate.py --check ;;
-    ci) python3 tests/model/mutate.py --sample "${SAMPLE:-25}" --seed "$SEED" --jobs "$jobs" ;;
+    ci) python3 tests/model/mutate.py --sample "${SAMPLE:-20}" --seed "$SEED" --jobs "$jobs" ;;
     all) python3 tests/model/mutate.py --jobs "$jobs" --budget 5 ;;
     esac >"$log/mutants" 2>&1
     status=$?
