@@ -3339,6 +3339,7 @@ typedef enum schi_seat { SCHI_NO_SEAT, SCHI_WATCH, SCHI_STANDBY, SCHI_SEATS } sc
 typedef struct schi_sleeper {
     struct schi_sleeper *next, *prev; /* under lock */
     bool listed;                      /* under lock: may be chosen */
+    bool timed;                       /* under lock: a spare worker that will end by itself */
     schi_seat seat;                   /* under lock */
     bool searching, rescue;           /* giver, under lock: how the core that it got is counted, and
                                          whether to search as the standby does */
@@ -7307,11 +7308,27 @@ static bool schi_is_spare(schi_thread *th) {
            rt->num_workers > rt->num_cores + rt->num_reserved;
 }
 
+/* A spare worker that was needed when it lay down, since others had places that they gave up later,
+ * shall end as well: it looks again. Under idle.lock. */
+static void schi_spare_remind(sch_runtime *rt) {
+    schi_sleeper *s = rt->idle.sleepers;
+    if (rt->num_workers <= rt->num_cores + rt->num_reserved) return;
+    while (s && s->timed) s = s->next;
+    if (s) schi_unpark_sleeper(rt, s);
+}
+
+/* It is spare, and will end. Under idle.lock. */
+static void schi_spare_time(schi_thread *th, schi_nap *nap) {
+    nap->deadline = schi_saturating_add(schi_now_ns(), th->rt->config.keep_alive_ns);
+    th->sleeper.timed = true;
+}
+
 /* Get on the list, or find out why not to. Returns a task that waits for a place [11.3]. */
 static sch_task *schi_nap_begin(schi_thread *th, schi_nap *nap) {
     sch_runtime *rt = th->rt;
     sch_task *place = NULL;
     schi_lock(&rt->idle.lock);
+    th->sleeper.timed = false;
     nap->core = schi_lie_down(th, &nap->searching, &place);
     if (!nap->core && schi_is_over(rt, nap->until)) {
         if (schi_idle_unlist(&rt->idle, &th->sleeper)) {
@@ -7320,7 +7337,9 @@ static sch_task *schi_nap_begin(schi_thread *th, schi_nap *nap) {
         }
         nap->over = true;
     } else if (!nap->core && schi_is_spare(th)) {
-        nap->deadline = schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns);
+        schi_spare_time(th, nap);
+    } else if (!nap->core) {
+        schi_spare_remind(rt);
     }
     nap->wake = nap->deadline;
     if (th->sleeper.seat == SCHI_WATCH) schi_watch_prepare(rt, nap);
@@ -7347,9 +7366,14 @@ static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap) {
         nap->over = schi_is_spare(th);
         if (nap->over) rt->num_workers--;
         nap->wake = nap->deadline = UINT64_MAX; /* else: another has left, or it is needed */
+        me->timed = false;
+    } else if (!nap->until && nap->deadline == UINT64_MAX && schi_is_spare(th)) {
+        schi_spare_time(th, nap);
+        nap->wake = nap->deadline;
     }
     if (nap->over || nap->core) {
         (void)schi_idle_unlist(d, me);
+        if (nap->over) schi_spare_remind(rt);
         return schi_idle_vacate(d, me);
     }
     if (schi_idle_may_move_up(d, me)) {
@@ -7359,6 +7383,7 @@ static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap) {
         schi_idle_list(d, me);
         schi_seat_taken(rt, me);
         nap->wake = nap->deadline = nap->until ? nap->until->deadline : UINT64_MAX; /* it stays */
+        me->timed = false;
         if (up && schi_idle_heir(d) != up) up = NULL;
         if (me->seat == SCHI_WATCH) schi_watch_prepare(rt, nap);
         return up;
