@@ -73,8 +73,7 @@ static void tour_observes(void *arg) {
     tour_writes_all(t);
     EXPECT_EQ(sch_trace_stop(t->rt), 0);
     tour_branches(arg);
-    sch_wake(task);
-    tour_finish(t, task, p, TOUR_PLAIN);
+    tour_wake(t, task, p);
     EXPECT(sch_percentile(t->rt, SCH_POLL_TIME, UINT_MAX, 100) > 0);
     stalls = tour_get(&t->stalls);
     while (tour_get(&t->stalls) == stalls) continue; /* computes until somebody tells */
