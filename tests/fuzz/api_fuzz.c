@@ -510,7 +510,11 @@ static void must_be_gone(const runtime *home) {
 static void run_program(context *c, slice program);
 static bool run_op(context *c, const op *o);
 
-/* A hook runs one operation of the input's hook program. */
+/* A hook runs one operation of the input's hook program. What it starts calls hooks again, on the
+ * same stack: a few levels fit on a task's under a sanitizer. Hooks never wait, so they stay on
+ * their thread. */
+static _Thread_local unsigned hook_levels;
+
 static void in_hook(runtime *r, unsigned which) {
     context c;
     op o;
@@ -518,7 +522,7 @@ static void in_hook(runtime *r, unsigned which) {
     add(&r->hooks[which]);
     add(&hooks_running);
     pthread_mutex_lock(&hooks_lock);
-    any = !get(&stopping) && hooks_at < header_now.hooks.size;
+    any = !get(&stopping) && hook_levels < 3 && hooks_at < header_now.hooks.size;
     if (any) o = next_op(header_now.hooks, &hooks_at);
     pthread_mutex_unlock(&hooks_lock);
     if (any) {
@@ -526,7 +530,9 @@ static void in_hook(runtime *r, unsigned which) {
         c.where = IN_HOOK;
         c.inside = c.within = 1u << r->index;
         c.depth = MAX_DEPTH - 2;
+        hook_levels++;
         (void)run_op(&c, &o);
+        hook_levels--;
     }
     sub(&hooks_running);
 }
