@@ -1339,6 +1339,7 @@ typedef SCHI_ATOMIC(uint64_t) schi_counter; /* a statistic */
 #define schi_store_rel(a, v) __atomic_store_n(&(a)->atomic_value, (v), __ATOMIC_RELEASE)
 #define schi_store_seq(a, v) __atomic_store_n(&(a)->atomic_value, (v), __ATOMIC_SEQ_CST)
 #define schi_xchg_acq(a, v) __atomic_exchange_n(&(a)->atomic_value, (v), __ATOMIC_ACQUIRE)
+#define schi_xchg_rel(a, v) __atomic_exchange_n(&(a)->atomic_value, (v), __ATOMIC_RELEASE)
 #define schi_xchg_acqrel(a, v) __atomic_exchange_n(&(a)->atomic_value, (v), __ATOMIC_ACQ_REL)
 #define schi_xchg_seq(a, v) __atomic_exchange_n(&(a)->atomic_value, (v), __ATOMIC_SEQ_CST)
 #define schi_add_rlx(a, v) __atomic_fetch_add(&(a)->atomic_value, (v), __ATOMIC_RELAXED)
@@ -1363,6 +1364,9 @@ typedef SCHI_ATOMIC(uint64_t) schi_counter; /* a statistic */
 #define schi_cas_weak_seq(a, expected, v)                                                          \
     __atomic_compare_exchange_n(&(a)->atomic_value, expected, v, true, __ATOMIC_SEQ_CST,           \
                                 __ATOMIC_SEQ_CST)
+#define schi_cas_acq(a, expected, v)                                                               \
+    __atomic_compare_exchange_n(&(a)->atomic_value, expected, v, false, __ATOMIC_ACQUIRE,          \
+                                __ATOMIC_RELAXED)
 #define schi_cas_acqrel(a, expected, v)                                                            \
     __atomic_compare_exchange_n(&(a)->atomic_value, expected, v, false, __ATOMIC_ACQ_REL,          \
                                 __ATOMIC_ACQUIRE)
@@ -1649,17 +1653,6 @@ static int schi_pin_thread(unsigned cpu) {
 #define SCHI_CAN_PIN 0
 #endif
 
-/* Lock: mutual exclusion, not recursive; the holder does not wait for tasks. --------------------*/
-
-typedef struct schi_mutex {
-    pthread_mutex_t os;
-} schi_mutex;
-
-static int schi_mutex_init(schi_mutex *m) { return -pthread_mutex_init(&m->os, NULL); }
-static void schi_mutex_drop(schi_mutex *m) { (void)pthread_mutex_destroy(&m->os); }
-static void schi_lock(schi_mutex *m) { (void)pthread_mutex_lock(&m->os); }
-static void schi_unlock(schi_mutex *m) { (void)pthread_mutex_unlock(&m->os); }
-
 /* Waiting on a word -------------------------------------------------------------------------------
  * schi_word_wait returns when the word may no longer be `value`, or at the deadline (schi_now_ns
  * time, UINT64_MAX: none), or for no reason. Who changes the word does so between
@@ -1678,6 +1671,7 @@ typedef long schi_kernel_time;
 #if !defined(SYS_futex)
 #define SYS_futex SYS_futex_time64
 #endif
+#define SCHI_WORD_MUTEX /* locks are words: see [4] */
 typedef struct schi_waitplace {
     char none;
 } schi_waitplace;
@@ -1771,6 +1765,19 @@ static void schi_word_wake(schi_word *word, schi_waitplace *p, bool all) {
         (void)pthread_cond_signal(&p->changed);
     }
 }
+#endif
+
+/* Lock: mutual exclusion, not recursive; the holder does not wait for tasks. --------------------*/
+
+#ifndef SCHI_WORD_MUTEX
+typedef struct schi_mutex {
+    pthread_mutex_t os;
+} schi_mutex;
+
+static int schi_mutex_init(schi_mutex *m) { return -pthread_mutex_init(&m->os, NULL); }
+static void schi_mutex_drop(schi_mutex *m) { (void)pthread_mutex_destroy(&m->os); }
+static void schi_lock(schi_mutex *m) { (void)pthread_mutex_lock(&m->os); }
+static void schi_unlock(schi_mutex *m) { (void)pthread_mutex_unlock(&m->os); }
 #endif
 
 /* Alarm: a place where one thread sleeps until it is rung, now or at a time, by any thread. -------
@@ -2718,7 +2725,7 @@ static size_t schi_fd_asked(const sch_io_call *c) {
 
 /*==================================================================================================
  * MARK: - [4] Kit (private)
- *   Memory through the user's allocator, bits, random numbers, parker, one-shot event.
+ *   Memory through the user's allocator, bits, random numbers, locks, parker, one-shot event.
  *   Uses [2] [3].  Used by everything above.  Tests: tests/unit/kit.c
  *================================================================================================*/
 
@@ -2809,6 +2816,44 @@ static inline void schi_spin_lock(schi_spinlock *l) {
 static inline void schi_spin_unlock(schi_spinlock *l) {
     schi_store_rel(&l->taken, 0u); /* rel: pairs with lock */
 }
+
+/* Lock: who does not get it sleeps. Not recursive; the holder does not wait for tasks.
+ *   Source  Drepper, "Futexes Are Tricky", 2011, his third mutex.
+ *   State   0 free, 1 held, 2 held and somebody may sleep
+ *   Why no unlock is missed: who sleeps has put 2 there, and sleeps only while it is there; who
+ *   unlocks takes it away by exchange and wakes one, who puts 2 there again for the others. The
+ *   unlocker touches the lock no more after the exchange (but for its address). */
+SCHI_UNUSED static SCHI_NOINLINE void schi_word_lock_wait(schi_word *w, schi_waitplace *p) {
+    /* acq: pairs with unlock */
+    while (schi_xchg_acq(w, 2u) != 0) schi_word_wait(w, p, 2, UINT64_MAX);
+}
+
+SCHI_UNUSED static inline void schi_word_lock(schi_word *w, schi_waitplace *p) {
+    uint32_t is_free = 0;
+    /* acq: pairs with unlock */
+    if (SCHI_UNLIKELY(!schi_cas_acq(w, &is_free, 1u))) schi_word_lock_wait(w, p);
+}
+
+SCHI_UNUSED static inline void schi_word_unlock(schi_word *w, schi_waitplace *p) {
+    schi_waitplace_lock(p);
+    /* rel: pairs with lock */
+    if (SCHI_UNLIKELY(schi_xchg_rel(w, 0u) == 2)) schi_word_wake(w, p, false);
+    schi_waitplace_unlock(p);
+}
+
+#ifdef SCHI_WORD_MUTEX
+typedef struct schi_mutex {
+    schi_word word;
+} schi_mutex;
+
+static int schi_mutex_init(schi_mutex *m) {
+    schi_store_rlx(&m->word, 0u); /* rlx: published with what it guards */
+    return 0;
+}
+static void schi_mutex_drop(schi_mutex *m) { (void)m; }
+static inline void schi_lock(schi_mutex *m) { schi_word_lock(&m->word, NULL); }
+static inline void schi_unlock(schi_mutex *m) { schi_word_unlock(&m->word, NULL); }
+#endif
 
 /* Event: happens once, everybody waits for it. */
 typedef struct schi_event {
@@ -2952,9 +2997,9 @@ typedef struct schi_node {
  *   whoever moves it over an index has that slot for himself. 32-bit indices: for the same head to
  *   come round, 2^32 tasks must pass while a thief sits between its load and its swap.
  *
- *   The LIFO slot holds one woken task that runs before the ring. Owner and thief exchange it, so
- *   it is always one's or the other's. No push to it wakes anybody; the standby [11] watches over
- *   it.
+ *   The LIFO slot holds one woken task that runs before the ring. Only the owner fills it, so an
+ *   empty one by a store; owner and thief take from it by exchange, so a task is always one's or
+ *   the other's. No push to it wakes anybody; the standby [11] watches over it.
  */
 typedef struct schi_runq {
     SCHI_ATOMIC(SCHI_HEAD) head SCHI_ALIGNED(SCH_CACHELINE); /* owner and thieves */
@@ -3120,14 +3165,30 @@ static schi_node *schi_runq_steal(schi_runq *victim, schi_runq *to, SCHI_INDEX *
     return first;
 }
 
-/* Put a node (or NULL) into the LIFO slot and get what was there. Owner; a thief only with NULL. */
-static schi_node *schi_lifo_swap(schi_runq *q, schi_node *node) {
-    /* acqrel: gives the task to whoever takes it, and takes one that another gave. */
-    return schi_xchg_acqrel(&q->lifo, node);
-}
-
 static bool schi_lifo_is_empty(schi_runq *q) {
     return schi_load_rlx(&q->lifo) == NULL; /* rlx: a hint, the exchange decides */
+}
+
+/* Take what is in the LIFO slot. Owner and thieves. */
+static schi_node *schi_lifo_take(schi_runq *q) {
+    /* acqrel: a thief gets the task with all that its owner did. */
+    return schi_xchg_acqrel(&q->lifo, (schi_node *)NULL);
+}
+
+/* The same where there are no thieves: no read-modify-write. */
+static schi_node *schi_lifo_take_alone(schi_runq *q) {
+    schi_node *node = schi_load_rlx(&q->lifo); /* rlx: only we write it */
+    schi_store_rlx(&q->lifo, (schi_node *)NULL); /* rlx: others only look whether it is empty */
+    return node;
+}
+
+/* Put a node into the LIFO slot; returns what was there. Owner. */
+static schi_node *schi_lifo_put(schi_runq *q, schi_node *node) {
+    if (schi_lifo_is_empty(q)) { /* it stays so: thieves only empty it */
+        schi_store_rel(&q->lifo, node); /* rel: pairs with take */
+        return NULL;
+    }
+    return schi_xchg_acqrel(&q->lifo, node); /* acqrel: as above; a thief has it or we do */
 }
 
 /*==================================================================================================
@@ -3291,28 +3352,25 @@ static void schi_inject_close(schi_inject *q) {
  *     J3  threads that are not inside a blocking call >= cores ([12] sees to it before it lets a
  *         core go). So while a core is idle or lent, a thread sleeps, or is on its way to the lock.
  *
- * Why no wake-up is lost. Work is visible after a push to the injector; the pusher then calls
- * schi_idle_handshake, a read-modify-write of word (adding 0; see below).
+ * Why no wake-up is lost. Work is visible after a push to the injector (seq_cst on its top); the
+ * pusher then looks at word (schi_idle_handshake, seq_cst). All who change word do so by seq_cst
+ * read-modify-writes, and all looks at the injector's top are seq_cst loads. So these four are in
+ * one order: a pusher that did not see a change of word looked before it, and whoever made the
+ * change and looks at the injector after it sees the push.
  *   1  "searcher".  The pusher sees searching > 0 and leaves. The searcher ends its search by a
- *      read-modify-write of the same word, which comes after the pusher's in the order of that
- *      word; so it sees the push. If it found nothing it stops running by the same operation, and
- *      looks at every queue again before it sleeps ("a searcher looks again"); if it found work it
- *      runs, and comes back to the injector by itself (case 2).
+ *      change of word, later than the pusher's look. If it found nothing it stops running by the
+ *      same operation, and looks at every queue again before it sleeps ("a searcher looks again");
+ *      if it found work it runs, and comes back to the injector by itself (case 2).
  *   2  "all run".   The pusher sees every core running and none lent, and leaves. A core stops
- *      running by a read-modify-write of word, again later than the pusher's, and its thread looks
- *      again before it sleeps. For a lent core: the lender sets the bit (seq_cst) and then looks at
- *      the injector (seq_cst load); the pusher pushed (seq_cst) and then looked at the bitmap
- *      (seq_cst load). One of the two sees the other.
+ *      running by a change of word, again later than the pusher's look, and its thread looks again
+ *      before it sleeps. For a lent core the bitmap takes the place of word.
  *   3  "nobody sleeps". The pusher finds a free core under the lock, but no sleeper. By J3 a thread
  *      without a core is on its way to the lock; there it takes the idle core and searches, or it
- *      is listed as a sleeper and then does the handshake itself and looks again.
+ *      is listed as a sleeper and then looks again; the lock orders that after the push.
  *   4  Otherwise the pusher takes a sleeper and a core under the lock, and counts it as searching
  *      before it lets the lock go: a second pusher is in case 1.
- * An acquire load instead of the handshake is not enough (Tokio's issue 1768): the order of
- * modifications of word decides between "the push came before the last look" and "the last look
- * came before". A seq_cst load would do here, as push and look are seq_cst on one word each, too;
- * the read-modify-write does not lean on that. A local push by a running worker needs none of this:
- * its own thread comes back to its ring.
+ * An acquire load instead of the handshake is not enough (Tokio's issue 1768). A local push by a
+ * running worker needs none of this: its own thread comes back to its ring.
  *
  * Seats. Who lies down takes the watch if it is free, else the standby's seat, else none.
  *   The watch sleeps until the first timer of any core is due. It runs what it finds if a core is
@@ -3379,9 +3437,9 @@ static void schi_idle_set_cores(schi_idle *d, unsigned num_cores, bool standby) 
 
 static void schi_idle_drop(schi_idle *d) { schi_mutex_drop(&d->lock); }
 
-/* The pusher's half of the argument above: order us in the modifications of word. */
+/* The pusher's half of the argument above; the push was seq_cst, too. */
 static uint32_t schi_idle_handshake(schi_idle *d) {
-    return schi_add_seq(&d->word, 0u); /* seq: also orders the push before a look at lent */
+    return schi_load_seq(&d->word);
 }
 
 static unsigned schi_idle_num_lent(schi_idle *d) {
@@ -3796,13 +3854,25 @@ static SCHI_STATE schi_task_clear(sch_task *task, SCHI_STATE bits) {
     return schi_and_acqrel(&task->state, ~bits); /* acqrel: takes what the setter did */
 }
 
+/* It has ended, and the reference that the caller holds is the only one: nobody else writes its
+ * state any more (walkers leave alone what has ended), so that one goes by a plain store. The state
+ * was loaded with acquire: pairs with complete, and with the releases before. */
+static bool schi_task_is_last(SCHI_STATE state) {
+    return (state & SCHI_COMPLETE) && schi_task_refs(state) == 1;
+}
+
 enum { SCHI_JOIN_DONE = 1, SCHI_JOIN_CLAIMED };
 
 /* Begin to join: DONE (it has ended and the reference is dropped), CLAIMED (we are its joiner),
  * -EBUSY, -EINVAL. *before gets the state. */
 static int schi_task_join(sch_task *task, SCHI_STATE *before) {
-    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    SCHI_STATE old = schi_load_acq(&task->state), now; /* acq: as in last */
     *before = 0;
+    if (schi_task_is_last(old) && !(old & SCHI_JOINED)) {
+        schi_store_rlx(&task->state, (old | SCHI_JOINED) - SCHI_REF); /* rlx: ours alone */
+        *before = old;
+        return SCHI_JOIN_DONE;
+    }
     do {
         if (old & SCHI_JOINED) return old & SCHI_COMPLETE ? -EINVAL : -EBUSY;
         now = old | SCHI_JOINED;
@@ -4033,11 +4103,11 @@ static void schi_heap_orphan(schi_heap *heap) {
     if (schi_add_acqrel(&heap->orphans, outstanding) + outstanding == 0) schi_heap_destroy(heap);
 }
 
-/* Take a reference if there is one to copy. Walkers. */
+/* Take a reference if there is one to copy, of a task that has not ended. Walkers. */
 static bool schi_task_try_retain(sch_task *task) {
     SCHI_STATE old = schi_load_acq(&task->state); /* acq: pairs with spawn's store */
     do {
-        if (schi_task_refs(old) == 0) return false;
+        if (schi_task_refs(old) == 0 || (old & SCHI_COMPLETE)) return false;
         /* acqrel: the task is whole, and stays so while we look at it. */
     } while (!schi_cas_weak_acqrel(&task->state, &old, old + SCHI_REF));
     return true;
@@ -4049,8 +4119,12 @@ static void schi_task_retain(sch_task *task) {
 
 /* Drop a reference. core: the caller's, NULL without one. */
 static void schi_task_release(struct schi_core *core, sch_task *task) {
-    /* acqrel: every use comes before the free. */
-    SCHI_STATE old = schi_sub_acqrel(&task->state, SCHI_REF);
+    SCHI_STATE old = schi_load_acq(&task->state); /* acq: see schi_task_is_last */
+    if (schi_task_is_last(old)) {
+        schi_store_rlx(&task->state, old - SCHI_REF); /* rlx: ours alone */
+    } else {
+        old = schi_sub_acqrel(&task->state, SCHI_REF); /* acqrel: every use comes before the free */
+    }
     SCHI_USAGE(schi_task_refs(old) > 0);
     if (schi_task_refs(old) == 1) schi_heap_free(core, task);
 }
@@ -5446,7 +5520,9 @@ enum { SCHI_SEE_HOOKS = 1, SCHI_SEE_TIMES = 2, SCHI_SEE_TRACE = 4 };
 static uint32_t schi_seen_by_config(const sch_config *c) {
     const sch_hooks *h = &c->hooks;
     uint32_t seen = c->task_times ? SCHI_SEE_TIMES : 0;
-    if (h->on_task_spawn || h->on_task_poll_start || h->on_task_poll_end) seen |= SCHI_SEE_HOOKS;
+    if (h->on_task_spawn || h->on_task_poll_start || h->on_task_poll_end || h->on_task_terminate) {
+        seen |= SCHI_SEE_HOOKS;
+    }
     return seen;
 }
 
@@ -5762,7 +5838,7 @@ static void schi_push_inject(schi_thread *th, sch_runtime *rt, sch_task *task) {
 }
 
 /* The ring is full: half of it and the task go to the injector, one batch. */
-static SCHI_NOINLINE void schi_push_overflow(schi_core *core, sch_task *task) {
+static void schi_push_overflow(schi_core *core, sch_task *task) {
     schi_node *first = NULL, *last = NULL;
     SCHI_INDEX n = schi_runq_take_half(&core->q, &first, &last);
     if (n == 0) { /* a thief is at work: this one alone */
@@ -5774,15 +5850,23 @@ static SCHI_NOINLINE void schi_push_overflow(schi_core *core, sch_task *task) {
     (void)schi_inject_push(&core->rt->inject, first, &task->node, (uint64_t)n + 1);
 }
 
+/* So many are queued now, 0: the ring is full. */
+static SCHI_NOINLINE void schi_push_back_more(schi_thread *th, schi_core *core, sch_task *task,
+                                              SCHI_INDEX len) {
+    if (len == 0) {
+        schi_push_overflow(core, task);
+        len = SCH_RUNQ_CAP;
+    }
+    if (schi_core_worth(core, len)) schi_notify_soft(th, core->rt);
+}
+
 /* To the back of this core's queue. */
 static inline void schi_push_back(schi_thread *th, schi_core *core, sch_task *task) {
     SCHI_INDEX len = schi_runq_push(&core->q, &task->node);
     SCHI_CHECK(schi_runq_check(&core->q));
-    if (SCHI_UNLIKELY(len == 0)) {
-        schi_push_overflow(core, task);
-        len = SCH_RUNQ_CAP;
+    if (SCHI_UNLIKELY(len == 0 || schi_core_worth(core, len))) {
+        schi_push_back_more(th, core, task, len);
     }
-    if (SCHI_UNLIKELY(schi_core_worth(core, len))) schi_notify_soft(th, core->rt);
 }
 
 /* A thread that is not the runtime's queues a task. As soon as that is done the task may run and
@@ -5821,7 +5905,7 @@ static inline void schi_schedule_unseen(schi_thread *th, sch_runtime *rt, sch_ta
     if (back || rt->config.no_lifo) {
         schi_count(&core->m.back_schedules, 1);
     } else {
-        schi_node *old = schi_lifo_swap(&core->q, &task->node);
+        schi_node *old = schi_lifo_put(&core->q, &task->node);
         schi_count(&core->m.lifo_schedules, 1);
         if (old == NULL) return;
         task = schi_task_of(old);
@@ -6103,9 +6187,21 @@ static SCHI_NOINLINE bool schi_count_shared_end(sch_runtime *rt, bool cancelled)
     return closed;
 }
 
+/* The end that most tasks have: nothing to drop, to tell or to take part in. */
+static inline void schi_task_end_plain(schi_thread *th, schi_core *core, sch_task *task) {
+    SCHI_STATE old;
+    schi_count(&core->m.ended, 1);
+    old = schi_task_complete(task, 0);
+    if (SCHI_UNLIKELY(old & SCHI_JOIN_WAITER)) {
+        schi_task_grant_joiner(th, core, task);
+    } else if (schi_task_refs(old) == 1) {
+        schi_heap_free(core, task);
+    }
+}
+
 /* A task has ended, or never ran (how: DROPPED, NO_STACK). core: ours, NULL without one. */
-static inline void schi_task_end_at(schi_thread *th, sch_runtime *rt, schi_core *core,
-                                    sch_task *task, SCHI_STATE how) {
+static SCHI_NOINLINE void schi_task_end_at(schi_thread *th, sch_runtime *rt, schi_core *core,
+                                           sch_task *task, SCHI_STATE how) {
     SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: TOLD is ours */
     bool cancelled = (how & SCHI_DROPPED) || (old & SCHI_TOLD), closed;
     if (SCHI_UNLIKELY(task->desc || rt->config.hooks.on_task_terminate))
@@ -6127,7 +6223,7 @@ static inline void schi_task_end_at(schi_thread *th, sch_runtime *rt, schi_core 
 }
 
 /* The same on any thread; th may be NULL. */
-static SCHI_NOINLINE void schi_task_end(schi_thread *th, sch_task *task, SCHI_STATE how) {
+static void schi_task_end(schi_thread *th, sch_task *task, SCHI_STATE how) {
     sch_runtime *rt = schi_task_runtime(task);
     schi_core *core = th && th->core && th->core->rt == rt ? th->core : NULL;
     schi_task_end_at(th, rt, core, task, how);
@@ -6246,27 +6342,29 @@ static SCHI_NOINLINE sch_task *schi_next_injected(schi_core *core) {
     return task;
 }
 
-/* The LIFO slot's task, unless it has had its turns and somebody else waits. */
-static sch_task *schi_next_lifo(schi_thread *th, schi_core *core) {
+/* The LIFO slot's task, unless it has had its turns and somebody else waits. NULL: the slot is
+ * empty after all. */
+static SCHI_NOINLINE sch_task *schi_next_lifo(schi_thread *th, schi_core *core) {
     schi_node *node;
     sch_task *other;
-    if (schi_lifo_is_empty(&core->q)) return NULL;
     if (core->lifo_polls >=
         SCH_LIFO_CAP) { /* two tasks that wake each other must not starve the rest */
         core->lifo_polls = 0;
-        node = schi_runq_pop(&core->q);
+        node = core->alone ? schi_runq_pop_alone(&core->q) : schi_runq_pop(&core->q);
         other = node ? schi_task_of(node) : schi_take_injected(core, 1);
         if (other) {
-            node = schi_lifo_swap(&core->q, NULL);
+            node = core->alone ? schi_lifo_take_alone(&core->q) : schi_lifo_take(&core->q);
             if (node) schi_push_back(th, core, schi_task_of(node));
             schi_count(&core->m.lifo_capped, 1);
+            schi_count(&core->m.polls, 1);
             return other;
         }
     }
-    node = schi_lifo_swap(&core->q, NULL);
+    node = core->alone ? schi_lifo_take_alone(&core->q) : schi_lifo_take(&core->q);
     if (!node) return NULL; /* the standby took it */
     core->lifo_polls++;
     schi_count(&core->m.lifo_polls, 1);
+    schi_count(&core->m.polls, 1);
     return schi_task_of(node);
 }
 
@@ -6281,7 +6379,7 @@ static void schi_core_settle(schi_core *core) {
 }
 
 /* Something is due before this poll. true: maintenance, go home; *task: one from the injector. */
-static SCHI_NOINLINE bool schi_core_due(schi_core *core, sch_task **task) {
+static bool schi_core_due(schi_core *core, sch_task **task) {
     core->countdown = 1;
     schi_core_settle(core);
     if (core->ticks_left == 0) return true;
@@ -6291,27 +6389,41 @@ static SCHI_NOINLINE bool schi_core_due(schi_core *core, sch_task **task) {
     return false;
 }
 
-/* The next task. NULL: go home, because nothing is queued or maintenance is due. */
-static sch_task *schi_next(schi_thread *th, schi_core *core) {
+static SCHI_NOINLINE sch_task *schi_next_from_injector(schi_core *core) {
     sch_task *task = NULL;
-    schi_node *node;
-    if (SCHI_UNLIKELY(--core->countdown == 0)) {
-        if (schi_core_due(core, &task)) return NULL;
-        if (task) goto found;
+    if (!schi_inject_is_empty(&core->rt->inject)) {
+        task = schi_take_injected(core, schi_fair_share(core, 0));
     }
-    task = schi_next_lifo(th, core);
-    if (task) goto found;
+    if (task) schi_count(&core->m.polls, 1);
+    return task;
+}
+
+/* The next of what is queued, whatever is due. */
+static inline sch_task *schi_next_queued(schi_thread *th, schi_core *core) {
+    schi_node *node;
+    if (!schi_lifo_is_empty(&core->q)) {
+        sch_task *task = schi_next_lifo(th, core);
+        if (SCHI_LIKELY(task != NULL)) return task;
+    }
     core->lifo_polls = 0;
     node = core->alone ? schi_runq_pop_alone(&core->q) : schi_runq_pop(&core->q);
-    task = node ? schi_task_of(node) : NULL;
-    if (SCHI_UNLIKELY(!task)) {
-        if (schi_inject_is_empty(&core->rt->inject)) return NULL;
-        task = schi_take_injected(core, schi_fair_share(core, 0));
-        if (!task) return NULL;
-    }
-found:
+    if (SCHI_UNLIKELY(!node)) return schi_next_from_injector(core);
+    schi_count(&core->m.polls, 1);
+    return schi_task_of(node);
+}
+
+static SCHI_NOINLINE sch_task *schi_next_due(schi_thread *th, schi_core *core) {
+    sch_task *task = NULL;
+    if (schi_core_due(core, &task)) return NULL;
+    if (!task) return schi_next_queued(th, core);
     schi_count(&core->m.polls, 1);
     return task;
+}
+
+/* The next task. NULL: go home, because nothing is queued or maintenance is due. */
+static sch_task *schi_next(schi_thread *th, schi_core *core) {
+    if (SCHI_UNLIKELY(--core->countdown == 0)) return schi_next_due(th, core);
+    return schi_next_queued(th, core);
 }
 
 /* Does it start on a stack of its own size? */
@@ -6451,9 +6563,9 @@ static void schi_core_taken(schi_thread *th, schi_core *core, bool searching) {
 
 /* Move everything that this core has queued to the injector, so that it can be given up (J2). */
 static void schi_core_drain(schi_core *core) {
-    schi_node *node = core->next ? &core->next->node : schi_lifo_swap(&core->q, NULL);
+    schi_node *node = core->next ? &core->next->node : schi_lifo_take(&core->q);
     core->next = NULL;
-    while (node || (node = schi_lifo_swap(&core->q, NULL)) || (node = schi_runq_pop(&core->q))) {
+    while (node || (node = schi_lifo_take(&core->q)) || (node = schi_runq_pop(&core->q))) {
         (void)schi_inject_push(&core->rt->inject, node, node, 1);
         node = NULL;
     }
@@ -6708,14 +6820,14 @@ static bool schi_timer_disarm(schi_thread *th, sch_timer *t) {
 }
 
 /* Do shields keep a cancellation off? */
-static bool schi_is_shielded(schi_thread *th) {
+static inline bool schi_is_shielded(schi_thread *th) {
     const schi_frame *f = schi_frame_of(th);
     return SCHI_UNLIKELY(f->shields > 0) &&
            (f->shield_until == SCH_FOREVER || schi_clock(th->rt) < f->shield_until);
 }
 
 /* Would a wait be refused because the task was cancelled? */
-static bool schi_is_cancelled(schi_thread *th) {
+static inline bool schi_is_cancelled(schi_thread *th) {
     if (!schi_in_task(th) || schi_is_shielded(th)) return false;
     /* acq: pairs with cancel */
     return (schi_load_acq(&schi_current(th)->state) & SCHI_CANCELLED) != 0;
@@ -6729,24 +6841,28 @@ static int schi_tell_cancelled(schi_thread *th, int result) {
 
 enum { SCHI_BY_GRANT, SCHI_BY_WAKE, SCHI_BY_CANCELLATION };
 
+/* A blocking job's thread parks; schi_schedule unparks it. */
+static SCHI_NOINLINE void schi_wait_as_job(schi_thread *th, sch_task *task, SCHI_STATE wait) {
+    if (!schi_task_idle(task, wait)) return;
+    schi_add_seq(&th->rt->pool.waiting, (uint64_t)1); /* whoever ends it may come first */
+    if (SCHI_UNLIKELY(th->rt->config.paused_clock)) {
+        schi_lock(&th->rt->idle.lock);
+        schi_clock_may_jump(th->rt);
+        schi_unlock(&th->rt->idle.lock);
+    }
+    if (schi_seen(th->rt) & SCHI_SEE_TIMES) schi_see_job(task, true);
+    (void)schi_park(&th->sleeper.parker, UINT64_MAX);
+    if (schi_seen(th->rt) & SCHI_SEE_TIMES) schi_see_job(task, false);
+}
+
 /* The running task waits for a grant, or a wake if `wait` has WAIT_WAKE, or a cancel if it has
  * WAIT_CANCEL. Says which it was; a grant or wake wins. */
-static int schi_wait_for(schi_thread **thp, SCHI_STATE wait) {
+static inline int schi_wait_for(schi_thread **thp, SCHI_STATE wait) {
     schi_thread *th = *thp;
     sch_task *task = schi_current(th);
     SCHI_STATE kept = wait & SCHI_WAIT_WAKE ? SCHI_WOKEN : SCHI_GRANTED, state;
-    if (th->kind == SCHI_BLOCKING) { /* a blocking job's thread parks; schi_schedule unparks it */
-        if (schi_task_idle(task, wait)) {
-            schi_add_seq(&th->rt->pool.waiting, (uint64_t)1); /* whoever ends it may come first */
-            if (SCHI_UNLIKELY(th->rt->config.paused_clock)) {
-                schi_lock(&th->rt->idle.lock);
-                schi_clock_may_jump(th->rt);
-                schi_unlock(&th->rt->idle.lock);
-            }
-            if (schi_seen(th->rt) & SCHI_SEE_TIMES) schi_see_job(task, true);
-            (void)schi_park(&th->sleeper.parker, UINT64_MAX);
-            if (schi_seen(th->rt) & SCHI_SEE_TIMES) schi_see_job(task, false);
-        }
+    if (SCHI_UNLIKELY(th->kind == SCHI_BLOCKING)) {
+        schi_wait_as_job(th, task, wait);
     } else {
         th = *thp = schi_suspend_task(th, SCHI_COMMIT_IDLE, wait);
     }
@@ -6758,14 +6874,11 @@ static int schi_wait_for(schi_thread **thp, SCHI_STATE wait) {
     return wait & SCHI_WAIT_WAKE ? SCHI_BY_WAKE : SCHI_BY_GRANT;
 }
 
-/* The same; a cancel counts unless a shield is up, and as soon as its time is over. */
-static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
+/* The same under a shield, which may have an end. */
+static SCHI_NOINLINE int schi_wait_shielded(schi_thread **thp, SCHI_STATE wait) {
     const schi_frame *f = schi_frame_of(*thp);
     sch_timer timer;
     int why;
-    if (SCHI_LIKELY(!(wait & SCHI_WAIT_CANCEL) || !schi_is_shielded(*thp))) {
-        return schi_wait_for(thp, wait);
-    }
     wait &= ~SCHI_WAIT_CANCEL;
     if (f->shield_until == SCH_FOREVER) return schi_wait_for(thp, wait);
     memset(&timer, 0, sizeof timer);
@@ -6775,6 +6888,14 @@ static int schi_wait(schi_thread **thp, SCHI_STATE wait) {
     why = schi_wait_for(thp, wait);
     (void)schi_timer_disarm(*thp, &timer);
     return why;
+}
+
+/* The same; a cancel counts unless a shield is up, and as soon as its time is over. */
+static inline int schi_wait(schi_thread **thp, SCHI_STATE wait) {
+    if (SCHI_UNLIKELY((wait & SCHI_WAIT_CANCEL) && schi_is_shielded(*thp))) {
+        return schi_wait_shielded(thp, wait);
+    }
+    return schi_wait_for(thp, wait);
 }
 
 /* Go to the back of the queue. */
@@ -6832,11 +6953,14 @@ static void schi_stack_cache(schi_core *core, schi_stack *s) {
     core->num_stacks++;
 }
 
-/* One poll of a poll task. */
-static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
+/* One poll of a poll task. Returns the thread that we are on then. */
+static schi_thread *schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
     sch_runtime *rt = th->rt;
     sch_status status;
     bool again;
+    schi_set_current(th, task);
+    th->budget = SCH_BUDGET;
+    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_begin(th, rt, task);
     if (SCHI_UNLIKELY(state & SCHI_WOKEN)) {
         (void)schi_task_clear(task, SCHI_WOKEN); /* the poll that follows is for it */
     }
@@ -6854,7 +6978,7 @@ static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
     if (status == SCH_READY) {
         if (SCHI_UNLIKELY(task->arg != NULL)) schi_task_revoke_ops(task);
         schi_task_end_at(th, rt, th->core, task, 0);
-        return;
+        return th;
     }
     schi_count_wait(th->core, again ? SCH_WAIT_YIELD : SCH_WAIT_POLL_TASK);
     if (again) {
@@ -6864,35 +6988,51 @@ static void schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
         if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_wake(th, rt, task); /* as in commit */
         schi_push_back(th, th->core, task);
     }
+    return th;
 }
 
-/* Run one task on this stack, which has no other frame. */
-static inline void schi_run(schi_thread *th, sch_task *task) {
-    sch_runtime *rt = th->rt;
-    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel and wake */
-    if (SCHI_UNLIKELY(state & SCHI_CANCELLED) &&
-        ((state & SCHI_NEW) || ((state & SCHI_POLL) && schi_is_closing(rt)))) {
-        if ((state & SCHI_POLL) && task->arg) schi_task_revoke_ops(task);
+/* A poll task, or one that was cancelled before it ran. */
+static SCHI_NOINLINE schi_thread *schi_run_other(schi_thread *th, sch_task *task,
+                                                 SCHI_STATE state) {
+    bool poll = (state & SCHI_POLL) != 0;
+    if ((state & SCHI_CANCELLED) && (!poll || (state & SCHI_NEW) || schi_is_closing(th->rt))) {
+        if (poll && task->arg) schi_task_revoke_ops(task);
         schi_task_end(th, task, SCHI_DROPPED);
-        return;
+        return th;
     }
+    return schi_run_poll(th, task, state);
+}
+
+/* The task that ran has something to drop, or somebody wants to know of its end. */
+static SCHI_NOINLINE void schi_run_end(schi_thread *th, sch_task *task) {
+    if (schi_seen(th->rt) != 0) schi_see_end(th, th->rt, task, SCHI_END_OVER);
+    schi_set_current(th, NULL);
+    schi_task_end_at(th, th->rt, th->core, task, 0);
+}
+
+/* Run one task on this stack, which has no other frame. Returns the thread that we are on then. */
+static schi_thread *schi_run(schi_thread *th, sch_task *task) {
+    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel and wake */
+    schi_core *core;
+    if (SCHI_UNLIKELY(state & (SCHI_POLL | SCHI_CANCELLED))) return schi_run_other(th, task, state);
     schi_set_current(th, task);
     th->budget = SCH_BUDGET;
-    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_begin(th, rt, task);
-    if (state & SCHI_POLL) {
-        schi_run_poll(th, task, state);
-        return;
-    }
+    if (SCHI_UNLIKELY(schi_seen(th->rt) != 0)) schi_see_begin(th, th->rt, task);
     task->fn.run(task->arg);
     th = schi_self(); /* it may have waited and come back elsewhere */
     if (SCHI_UNLIKELY(!th)) schi_child_end();
-    if (SCHI_UNLIKELY(schi_seen(rt) != 0)) {
-        schi_see_end(th, rt, task, SCHI_END_OVER);
-    }
-    schi_set_current(th, NULL);
     SCHI_USAGE(th->stack->frame.shields == 0);
     th->stack->frame.shields = 0;
-    schi_task_end_at(th, rt, th->core, task, 0);
+    core = th->core;
+    state = schi_load_rlx(&task->state); /* rlx: TOLD is ours */
+    if (SCHI_UNLIKELY(task->desc || !core || core->closed || (state & SCHI_TOLD) ||
+                      schi_seen(th->rt) != 0)) {
+        schi_run_end(th, task);
+        return th;
+    }
+    schi_set_current(th, NULL);
+    schi_task_end_plain(th, core, task);
+    return th;
 }
 
 /* What a pooled stack runs. It keeps nothing in locals across a task but the stack itself: the
@@ -6901,23 +7041,23 @@ static schi_ctx *schi_loop(void) {
     schi_thread *th = schi_self();
     schi_stack *stack = th->stack;
     schi_ctx *to = NULL;
+    sch_task *task;
     schi_ctx_landed(&stack->ctx, th->left);
     schi_commit(th);
+    task = th->core->next;
+    th->core->next = NULL;
     while (!to) {
-        schi_core *core = th->core;
-        sch_task *task = core->next;
-        core->next = NULL;
-        if (!task) task = schi_next(th, core);
+        if (!task) task = schi_next(th, th->core);
         if (!task) {
             to = &th->home;
         } else if (task->on.stack) {
             to = &task->on.stack->ctx;
         } else if (schi_wants_own_stack(task) && !stack->mapped) {
-            core->next = task;
+            th->core->next = task;
             to = &th->home;
         } else {
-            schi_run(th, task);
-            th = schi_self();
+            th = schi_run(th, task);
+            task = NULL;
             if (stack->mapped) to = &th->home;
         }
     }
@@ -6952,7 +7092,7 @@ static void schi_enter(schi_thread *th, sch_task *task) {
             if (!s) s = schi_stack_pool_get(&th->rt->stacks);
         }
         if (!s && (schi_load_rlx(&task->state) & SCHI_POLL)) { /* rlx: fixed bit */
-            schi_run(th, task); /* a poll does not wait: it may run here, where it can only block */
+            (void)schi_run(th, task); /* it does not wait: it may run here, where it can block */
             return;
         }
         if (!s) {
@@ -7054,7 +7194,7 @@ static sch_task *schi_steal(schi_thread *th) {
             }
         }
         if (th->rescue && !schi_lifo_is_empty(&victim->q)) {
-            node = schi_lifo_swap(&victim->q, NULL);
+            node = schi_lifo_take(&victim->q);
             if (node) {
                 schi_count(&core->m.steal_operations, 1);
                 schi_count(&core->m.steals, 1);
@@ -7434,9 +7574,8 @@ static bool schi_sleep(schi_thread *th, schi_waiter *until) {
     th->core = core;
     place = schi_nap_begin(th, &nap);
     if (place && schi_task_grant(place)) schi_schedule(th, place);
-    if (!nap.core && !nap.over) {
-        (void)schi_idle_handshake(d); /* "list, handshake, look again": cases 1 to 3 of [5.3] */
-        if (schi_work_visible(rt)) schi_notify(th, rt);
+    if (!nap.core && !nap.over && schi_work_visible(rt)) {
+        schi_notify(th, rt); /* "list, look again": cases 1 to 3 of [5.3] */
     }
     while (!nap.core && !nap.over) {
         schi_sleeper *up;
@@ -7482,7 +7621,6 @@ static void schi_core_give_up(schi_thread *th) {
     th->core = NULL;
     th->searching = false;
     schi_unlock(&rt->idle.lock);
-    (void)schi_idle_handshake(&rt->idle);
     /* For another visitor: work, or a core that shutdown has not come to. Who sleeps in it lay down
      * while we held the core, after closing was set: we see that. */
     if (schi_work_visible(rt) || (open && schi_is_closing(rt))) schi_notify(th, rt);
@@ -10649,39 +10787,54 @@ static SCHI_NOINLINE int schi_spawn_job(schi_thread *th, sch_runtime *rt, schi_c
     return -error;
 }
 
-/* Spawn a task of any kind. 0 with the task in *out, or a positive errno. */
-static SCHI_INLINE int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, SCHI_STATE kind,
-                                  sch_fn run, sch_poll_fn poll, void *arg, size_t size, bool handle,
-                                  sch_task **out) {
-    schi_thread *th = schi_self();
+/* What a spawn is asked for. */
+typedef struct schi_request {
+    const sch_spawn_desc *desc;
+    SCHI_STATE kind;
+    sch_fn run; /* or */
+    sch_poll_fn poll;
+    void *arg;
+    size_t size;
+    bool handle;
+} schi_request;
+
+static SCHI_INLINE void schi_task_fill(sch_task *task, const schi_request *q) {
+    task->on.stack = NULL;
+    task->desc = q->desc;
+    if (q->kind & SCHI_POLL) {
+        task->fn.poll = q->poll;
+        task->arg = NULL; /* operations that it has pending */
+        if (q->size && q->arg) memcpy(schi_task_state(task), q->arg, q->size);
+        if (q->size && !q->arg) memset(schi_task_state(task), 0, q->size);
+    } else {
+        task->fn.run = q->run;
+        task->arg = q->arg;
+    }
+    /* rel: pairs with acq in schi_task_try_retain; a walker sees the task whole. */
+    schi_store_rel(&task->state,
+                   SCHI_SCHEDULED | SCHI_NEW | q->kind | SCHI_REF * (q->handle ? 2u : 1u));
+}
+
+/* Spawn a task of any kind from anywhere. 0 with the task in *out, or a positive errno. */
+static SCHI_NOINLINE int schi_spawn_any(schi_thread *th, sch_runtime *rt, const schi_request *q,
+                                        sch_task **out) {
     schi_core *core = th ? th->core : NULL;
     sch_task *task;
     int error = EINVAL;
     if (!rt && th) rt = th->rt;
-    if (SCHI_UNLIKELY(!schi_is_runtime(rt) || (!run && !poll) || !schi_desc_is_good(desc) ||
-                      size > schi_state_max(rt))) {
-        error = schi_is_runtime(rt) ? EINVAL : schi_runtime_error(rt);
-        return schi_spawn_failed(th, desc, arg, error);
+    if (!schi_is_runtime(rt)) {
+        return schi_spawn_failed(th, q->desc, q->arg, schi_runtime_error(rt));
     }
-    if (SCHI_UNLIKELY(core && core->rt != rt)) core = NULL;
-    task = schi_task_new(rt, core, size, (kind & SCHI_JOB) != 0, &error);
-    if (SCHI_UNLIKELY(!task)) return schi_spawn_failed(th, desc, arg, error);
-    task->on.stack = NULL;
-    task->desc = desc;
-    if (kind & SCHI_POLL) {
-        task->fn.poll = poll;
-        task->arg = NULL; /* operations that it has pending */
-        if (size && arg) memcpy(schi_task_state(task), arg, size);
-        if (size && !arg) memset(schi_task_state(task), 0, size);
-    } else {
-        task->fn.run = run;
-        task->arg = arg;
+    if ((!q->run && !q->poll) || !schi_desc_is_good(q->desc) || q->size > schi_state_max(rt)) {
+        return schi_spawn_failed(th, q->desc, q->arg, EINVAL);
     }
-    /* rel: pairs with acq in schi_task_try_retain; a walker sees the task whole. */
-    schi_store_rel(&task->state, SCHI_SCHEDULED | SCHI_NEW | kind | SCHI_REF * (handle ? 2u : 1u));
+    if (core && core->rt != rt) core = NULL;
+    task = schi_task_new(rt, core, q->size, (q->kind & SCHI_JOB) != 0, &error);
+    if (!task) return schi_spawn_failed(th, q->desc, q->arg, error);
+    schi_task_fill(task, q);
     *out = task;
     if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_spawn(th, rt, task);
-    if (kind & SCHI_JOB) return schi_spawn_job(th, rt, core, task);
+    if (q->kind & SCHI_JOB) return schi_spawn_job(th, rt, core, task);
     if (SCHI_LIKELY(core != NULL)) {
         schi_push_back(th, core, task);
     } else {
@@ -10690,12 +10843,38 @@ static SCHI_INLINE int schi_spawn(sch_runtime *rt, const sch_spawn_desc *desc, S
     return 0;
 }
 
-/* The same with a handle: NULL and errno. */
+/* The same. What most spawns are is done here: on a core of this runtime, which has a block ready,
+ * and nobody looks. */
+static SCHI_INLINE int schi_spawn(sch_runtime *rt, const schi_request *q, sch_task **out) {
+    schi_thread *th = schi_self();
+    schi_core *core = th ? th->core : NULL;
+    if (SCHI_LIKELY(core && (!rt || rt == core->rt)) && !(q->kind & SCHI_JOB) &&
+        (q->run || q->poll) && schi_desc_is_good(q->desc) && q->size <= SCH_TASK_STATE_MAX) {
+        unsigned size_class = q->size == 0 ? 0 : schi_heap_class(q->size);
+        schi_heap *heap = schi_load_rlx(&core->heaps[size_class]); /* rlx: only we write it */
+        /* rlx: closing is the first to say no; core->closed is what shutdown counts on */
+        bool open = schi_load_rlx(&core->rt->closing) == 0;
+        if (SCHI_LIKELY(heap && heap->local && open && schi_seen(core->rt) == 0)) {
+            sch_task *task = schi_task_of(heap->local);
+            heap->local = schi_rd(&task->node.next);
+            schi_count(&core->m.spawned, 1);
+            task->id = core->last_id += SCHI_ID_STEP;
+            schi_task_fill(task, q);
+            *out = task;
+            schi_push_back(th, core, task);
+            return 0;
+        }
+    }
+    return schi_spawn_any(th, rt, q, out);
+}
+
+/* With a handle: NULL and errno. */
 static SCHI_INLINE sch_task *schi_spawn_handle(sch_runtime *rt, const sch_spawn_desc *desc,
-                                          SCHI_STATE kind, sch_fn run, sch_poll_fn poll, void *arg,
-                                          size_t size) {
+                                               SCHI_STATE kind, sch_fn run, sch_poll_fn poll,
+                                               void *arg, size_t size) {
+    const schi_request q = {desc, kind, run, poll, arg, size, true};
     sch_task *task = NULL;
-    int error = schi_spawn(rt, desc, kind, run, poll, arg, size, true, &task);
+    int error = schi_spawn(rt, &q, &task);
     if (SCHI_LIKELY(error == 0)) return task;
     errno = error;
     return NULL;
@@ -10711,13 +10890,15 @@ SCH_API sch_task *sch_spawn_with(sch_runtime *rt, const sch_spawn_desc *desc, sc
 }
 
 SCH_API int sch_go(sch_runtime *rt, sch_fn fn, void *arg) {
-    sch_task *task = NULL;
-    return -schi_spawn(rt, NULL, 0, fn, NULL, arg, 0, false, &task);
+    const schi_request q = {NULL, 0, fn, NULL, arg, 0, false};
+    sch_task *task;
+    return -schi_spawn(rt, &q, &task);
 }
 
 SCH_API int sch_go_with(sch_runtime *rt, const sch_spawn_desc *desc, sch_fn fn, void *arg) {
-    sch_task *task = NULL;
-    return -schi_spawn(rt, desc, 0, fn, NULL, arg, 0, false, &task);
+    const schi_request q = {desc, 0, fn, NULL, arg, 0, false};
+    sch_task *task;
+    return -schi_spawn(rt, &q, &task);
 }
 
 SCH_API sch_task *sch_spawn_poll(sch_runtime *rt, sch_poll_fn poll, const void *state,
@@ -10859,9 +11040,10 @@ SCH_API int sch_yield_now(void) {
 SCH_API int sch_suspend(void) {
     schi_thread *th = schi_self();
     SCHI_STATE state;
-    if (!schi_in_task(th) || schi_may_wait(th) != 0) return -EPERM;
+    if (!schi_in_task(th) || th->no_wait > 0) return -EPERM;
     /* acq: pairs with wake and cancel. One load: who sees a cancel sees a wake that came before. */
     state = schi_load_acq(&schi_current(th)->state);
+    if (SCHI_UNLIKELY(state & SCHI_POLL)) return -EPERM;
     if (state & SCHI_WOKEN) {
         (void)schi_task_clear(schi_current(th), SCHI_WOKEN);
         schi_use_budget(th);
@@ -10899,10 +11081,9 @@ SCH_API void sch_wake_signal(sch_task *task) {
     schi_add_seq(&rt->guests, 1u); /* as in schi_guest_enter, without a look at the thread */
     schi_count_shared(&rt->remote_schedules, 1);
     (void)schi_inject_push(&rt->inject, &task->node, &task->node, 1);
-    (void)schi_idle_handshake(&rt->idle); /* cases 1 and 2 of [5.3] as for any push */
     schi_store_seq(&rt->signalled, 1u);
     for (int i = SCHI_WATCH; i <= (rt->idle.has_standby ? SCHI_STANDBY : SCHI_WATCH); i++) {
-        /* cases 3, 4: who has a seat, or takes it next, does what needs the lock */
+        /* Who has a seat, or takes it next, looks and notifies; who runs comes by cases 1, 2. */
         schi_unpark(&rt->seats[i].parker, &rt->seats[i].alarm);
     }
     if (schi_load_seq(&rt->ring) != 0) schi_ring_loop(rt);

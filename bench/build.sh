@@ -36,11 +36,11 @@ compile() {
 }
 
 # The programs that count (contention/count.h): [2] and [3] of the header, with every atomic
-# operation and lock renamed.
+# operation and lock renamed; locks are mutexes, to be told from other words.
 platform_header() {
     awk '/^#include SCH_PLATFORM_HEADER/ { on = 1; getline; next }
          /^#endif .*SCH_PLATFORM_HEADER/ { on = 0 } on' sched.h |
-        sed 's/__atomic_/count_/g; s/pthread_mutex_lock(/count_mutex_lock(/' >"$out/platform.h"
+        sed '/define SCHI_WORD_MUTEX/d; s/__atomic_/count_/g; s/pthread_mutex_lock(/count_mutex_lock(/' >"$out/platform.h"
 }
 
 # wanted CASE: is it to be run? The case contention looks at programs of others, too.

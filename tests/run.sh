@@ -1,6 +1,6 @@
 #!/bin/sh
 # run.sh PART... - build and run parts of the test suite; the Makefile's targets call it. PART+PART
-# runs two at once.
+# runs two at once, PART,PART+PART two lists of them.
 #
 # A part prints what it likes and "N passed, N failed, N skipped" on a line of its own, or nothing
 # of the kind, and then its exit status counts: 0 passed, 77 skipped, else failed. A part that could
@@ -170,23 +170,30 @@ coverage() {
 }
 
 # The same tests with another libc, another instruction set, another way to switch stacks.
-platforms() (
+platform() (
     SLOWDOWN=${SLOWDOWN:-10}
     export SLOWDOWN
-    part ucontext suite ucontext "$CC" "$CFLAGS -DSCH_NO_ASM" "" "$TESTS"
-    if have musl-gcc; then
-        part musl suite musl musl-gcc "$CFLAGS -static" "" "$TESTS"
-    else
-        skip musl "musl-gcc not found"
-    fi
-    if ! have qemu-aarch64; then
-        skip aarch64 "qemu-aarch64 not found"
-    elif ! links aarch64-linux-gnu-gcc -static; then
-        skip aarch64 "aarch64-linux-gnu-gcc does not link"
-    else
-        part aarch64 suite aarch64 aarch64-linux-gnu-gcc "$CFLAGS -static -Wl,-u,backtrace" \
-            qemu-aarch64 "$TESTS"
-    fi
+    case $1 in
+    platforms) platform ucontext; platform musl; platform aarch64 ;;
+    ucontext) part ucontext suite ucontext "$CC" "$CFLAGS -DSCH_NO_ASM" "" "$TESTS" ;;
+    musl)
+        if have musl-gcc; then
+            part musl suite musl musl-gcc "$CFLAGS -static" "" "$TESTS"
+        else
+            skip musl "musl-gcc not found"
+        fi
+        ;;
+    aarch64)
+        if ! have qemu-aarch64; then
+            skip aarch64 "qemu-aarch64 not found"
+        elif ! links aarch64-linux-gnu-gcc -static; then
+            skip aarch64 "aarch64-linux-gnu-gcc does not link"
+        else
+            part aarch64 suite aarch64 aarch64-linux-gnu-gcc \
+                "$CFLAGS -static -Wl,-u,backtrace" qemu-aarch64 "$TESTS"
+        fi
+        ;;
+    esac
 )
 
 # Declarations only, linked to the implementation compiled as C and as C++.
@@ -264,7 +271,8 @@ level_of() {
 [ $# -gt 0 ] || { echo "usage: sh tests/run.sh PART..." >&2; exit 2; }
 one() { # the part of this name
     case $1 in
-    unit | api | examples | coverage | asan | ubsan | tsan | platforms) $1 ;;
+    unit | api | examples | coverage | asan | ubsan | tsan) $1 ;;
+    platforms | ucontext | musl | aarch64) platform "$1" ;;
     valgrind) memcheck ;;
     model | fault | stress | fuzz | process | kqueue | embed | observe | trace | page | budget)
         proof "$1"
@@ -278,18 +286,22 @@ one() { # the part of this name
     esac
 }
 
+several() { # those in a list with commas
+    for name in $(echo "$1" | tr ',' ' '); do one "$name"; done
+}
+
 for wanted in "$@"; do
     case $wanted in
     *+*) # two at once: each leaves a core idle at times
         side=first
-        one "${wanted%%+*}" >build/log/first.$$ 2>&1 &
+        several "${wanted%%+*}" >build/log/first.$$ 2>&1 &
         side=
-        one "${wanted#*+}" >build/log/second.$$ 2>&1
+        several "${wanted#*+}" >build/log/second.$$ 2>&1
         wait $!
         cat build/log/first.$$ build/log/second.$$
         rm -f build/log/first.$$ build/log/second.$$
         ;;
-    *) one "$wanted" ;;
+    *) several "$wanted" ;;
     esac
 done
 

@@ -20,7 +20,7 @@ static bool fault_is_reached(unsigned kind) {
         return false;
     if (kind == FAULT_POLL) return false;
 #else
-    if (kind == FAULT_COND || kind == FAULT_COND_WAIT) return false;
+    if (kind == FAULT_COND || kind == FAULT_COND_WAIT || kind == FAULT_MUTEX) return false;
     if (kind == FAULT_CONDATTR || kind == FAULT_CONDATTR_CLOCK) return false;
 #endif
 #if defined(FAULT_POSIX)

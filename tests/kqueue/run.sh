@@ -127,7 +127,7 @@ plain() { build plain $CC $CFLAGS && run plain "$@"; }
 case $level in
 smoke) SLOWDOWN=${SLOWDOWN:-10} && export SLOWDOWN && plain "" ;;
 ci)
-    (SLOWDOWN=${SLOWDOWN:-10} && export SLOWDOWN && plain "" strict)
+    (SLOWDOWN=${SLOWDOWN:-10} && export SLOWDOWN && plain strict)
     asan strict
     tsan strict
     ;;

@@ -71,6 +71,7 @@ typedef SCHI_ATOMIC(uint64_t) schi_counter;
 #define schi_store_rel(a, v) MODEL_STORE_(a, v, MODEL_REL, __COUNTER__)
 #define schi_store_seq(a, v) MODEL_STORE_(a, v, MODEL_SEQ, __COUNTER__)
 #define schi_xchg_acq(a, v) MODEL_RMW_(MODEL_XCHG, a, v, MODEL_ACQ, __COUNTER__)
+#define schi_xchg_rel(a, v) MODEL_RMW_(MODEL_XCHG, a, v, MODEL_REL, __COUNTER__)
 #define schi_xchg_acqrel(a, v) MODEL_RMW_(MODEL_XCHG, a, v, MODEL_ACQREL, __COUNTER__)
 #define schi_xchg_seq(a, v) MODEL_RMW_(MODEL_XCHG, a, v, MODEL_SEQ, __COUNTER__)
 #define schi_add_rlx(a, v) MODEL_RMW_(MODEL_ADD, a, v, MODEL_RLX, __COUNTER__)
@@ -86,6 +87,7 @@ typedef SCHI_ATOMIC(uint64_t) schi_counter;
 #define schi_cas_weak_rel(a, e, v) MODEL_CAS_(MODEL_CAS_WEAK, a, e, v, MODEL_REL, __COUNTER__)
 #define schi_cas_weak_acqrel(a, e, v) MODEL_CAS_(MODEL_CAS_WEAK, a, e, v, MODEL_ACQREL, __COUNTER__)
 #define schi_cas_weak_seq(a, e, v) MODEL_CAS_(MODEL_CAS_WEAK, a, e, v, MODEL_SEQ, __COUNTER__)
+#define schi_cas_acq(a, e, v) MODEL_CAS_(MODEL_CAS, a, e, v, MODEL_ACQ, __COUNTER__)
 #define schi_cas_acqrel(a, e, v) MODEL_CAS_(MODEL_CAS, a, e, v, MODEL_ACQREL, __COUNTER__)
 
 #define schi_cpu_relax() MODEL_CALL_(MODEL_PAUSE, "pause", __COUNTER__, model_yield, 0)

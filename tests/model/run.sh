@@ -86,7 +86,7 @@ if ! command -v python3 >/dev/null 2>&1; then
 else
     case $level in
     smoke) python3 tests/model/mutate.py --check ;;
-    ci) python3 tests/model/mutate.py --sample "${SAMPLE:-20}" --seed "$SEED" --jobs "$jobs" ;;
+    ci) python3 tests/model/mutate.py --sample "${SAMPLE:-12}" --seed "$SEED" --jobs "$jobs" ;;
     all) python3 tests/model/mutate.py --jobs "$jobs" --budget 5 ;;
     esac >"$log/mutants" 2>&1
     status=$?

@@ -98,6 +98,39 @@ MODEL(parker_alarm, .bound = 3, .stale = 3, .spurious = 1) {
     sleep_free(s);
 }
 
+/* The lock on a word, as with futexes: two or three take it again and again. */
+typedef struct word_lock {
+    schi_word word;
+    schi_waitplace place;
+    SCHI_CELL(unsigned) sum;
+} word_lock;
+
+static word_lock *word_lock_new(void) {
+    word_lock *l = model_new(sizeof *l);
+    schi_store_rlx(&l->word, 0u);
+    MODEL_EXPECT(schi_waitplace_init(&l->place) == 0);
+    return l;
+}
+
+static void word_lock_work(void *shared, unsigned me) {
+    word_lock *l = (word_lock *)shared;
+    for (unsigned i = 0; i < (me < 2 ? 2u : 1u); i++) {
+        schi_word_lock(&l->word, &l->place);
+        schi_wr(&l->sum, schi_rd(&l->sum) + 1);
+        schi_word_unlock(&l->word, &l->place);
+    }
+}
+
+static void word_lock_run(unsigned threads, unsigned sum) {
+    word_lock *l = word_lock_new();
+    crew_run(threads, word_lock_work, l);
+    MODEL_EXPECT(schi_rd(&l->sum) == sum && schi_load_rlx(&l->word) == 0);
+    schi_waitplace_drop(&l->place);
+}
+
+MODEL(word_lock_two, .bound = 4, .stale = 3, .spurious = 1) { word_lock_run(2, 4); }
+MODEL(word_lock_three, .bound = 3, .stale = 2) { word_lock_run(3, 5); }
+
 /* The owner frees the parker as soon as it has been woken (schi_join_as_thread does). */
 static void park_and_free(void *shared, unsigned me) {
     schi_parker *p = (schi_parker *)shared;
@@ -386,7 +419,7 @@ MODEL(ring_overflow, .bound = 3, .spurious = 1) {
 
 /* As schi_schedule does. */
 static void lifo_put(schi_thread *th, schi_node *node) {
-    schi_node *old = schi_lifo_swap(&th->core->q, node);
+    schi_node *old = schi_lifo_put(&th->core->q, node);
     if (old) schi_push_back(th, th->core, schi_task_of(old));
 }
 
@@ -420,7 +453,7 @@ static void lifo_ping(void *shared, unsigned me) {
     schi_thread *th = c->b->thread[me];
     bool other = false;
     if (me > 0) {
-        schi_node *node = schi_lifo_swap(&c->b->rt->cores[0]->q, NULL);
+        schi_node *node = schi_lifo_take(&c->b->rt->cores[0]->q);
         if (node) (void)parcel_take(node);
         return;
     }

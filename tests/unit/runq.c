@@ -231,12 +231,12 @@ TEST(runq_lifo) {
     schi_runq q;
     runq_fill(&q, items, 0, 0);
     EXPECT(schi_lifo_is_empty(&q));
-    EXPECT(schi_lifo_swap(&q, NULL) == NULL);
-    EXPECT(schi_lifo_swap(&q, &items[0].node) == NULL);
+    EXPECT(schi_lifo_take(&q) == NULL);
+    EXPECT(schi_lifo_put(&q, &items[0].node) == NULL);
     EXPECT(!schi_lifo_is_empty(&q));
     EXPECT_EQ(schi_runq_len(&q), 0); /* the slot is not the ring */
-    EXPECT_EQ(runq_id(schi_lifo_swap(&q, &items[1].node)), 0);
-    EXPECT_EQ(runq_id(schi_lifo_swap(&q, NULL)), 1);
+    EXPECT_EQ(runq_id(schi_lifo_put(&q, &items[1].node)), 0);
+    EXPECT_EQ(runq_id(schi_lifo_take(&q)), 1);
     EXPECT(schi_lifo_is_empty(&q));
     free(items);
 }
@@ -276,7 +276,7 @@ static void runq_produce(runq_stress *s, schi_rng *rng) {
         schi_node *node = &s->items[i].node;
         const uint32_t lean = i / 10000 % 2; /* a full ring and a nearly empty one, by turns */
         s->items[i].id = (unsigned)i;
-        if (schi_rng_below(rng, 4) == 0) node = schi_lifo_swap(&s->rings[0], node);
+        if (schi_rng_below(rng, 4) == 0) node = schi_lifo_put(&s->rings[0], node);
         if (node) runq_put(s, 0, node);
         schi_runq_check(&s->rings[0]);
         if (schi_rng_below(rng, 256) == 0) sched_yield(); /* one CPU: let thieves have a turn */
@@ -296,7 +296,7 @@ static void runq_steal_some(runq_stress *s, unsigned me, schi_rng *rng) {
     if (node) runq_take(s, node);
     if (n > 1) __atomic_fetch_add(&s->steals, (size_t)1, __ATOMIC_RELAXED);
     schi_runq_check(&s->rings[me]);
-    if (schi_rng_below(rng, 8) == 0 && (node = schi_lifo_swap(&s->rings[other], NULL)) != NULL) {
+    if (schi_rng_below(rng, 8) == 0 && (node = schi_lifo_take(&s->rings[other])) != NULL) {
         runq_take(s, node);
         __atomic_fetch_add(&s->lifo_steals, (size_t)1, __ATOMIC_RELAXED);
     }
@@ -315,7 +315,7 @@ static void runq_stress_work(void *arg, unsigned me) {
     if (me == 0) runq_produce(s, &rng);
     while (__atomic_load_n(&s->out, __ATOMIC_RELAXED) < s->num_items) {
         schi_node *node;
-        if (me == 0 && (node = schi_lifo_swap(&s->rings[0], NULL)) != NULL) runq_take(s, node);
+        if (me == 0 && (node = schi_lifo_take(&s->rings[0])) != NULL) runq_take(s, node);
         if (me > 0) runq_steal_some(s, me, &rng);
         /* Thieves leave some in their rings for others to steal. */
         for (uint32_t n = me == 0 ? UINT32_MAX : schi_rng_below(&rng, RUNQ_CAP); n > 0; n--) {

@@ -124,7 +124,7 @@ static const task_row task_table[] = {
     ROW(TASK_TRY_RETAIN, 0, 0, 0, 0),
     ROW(TASK_TRY_RETAIN, 0, TASK_DONE, TASK_DONE, 0), /* freed: no reference to copy */
     ROW(TASK_TRY_RETAIN, 0, TASK_S | TASK_REFS(1), TASK_S | TASK_REFS(2), 1),
-    ROW(TASK_TRY_RETAIN, 0, TASK_DONE | TASK_REFS(7), TASK_DONE | TASK_REFS(8), 1),
+    ROW(TASK_TRY_RETAIN, 0, TASK_DONE | TASK_REFS(7), TASK_DONE | TASK_REFS(7), 0), /* ended */
 };
 #undef ROW
 
