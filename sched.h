@@ -424,8 +424,9 @@ SCH_API size_t sch_num_workers(const sch_runtime *rt);
  * MARK: - [P5] Tasks (public)
  *================================================================================================*/
 
-/* What is the same for many tasks. The structure must outlive every task that was spawned with it,
- * and every trace that saw one, so make it static const. All zero is valid. */
+/* What is the same for many tasks. The structure and its strings must outlive every task that was
+ * spawned with it, and every dump, watchdog or trace that saw one, so make it static const. All
+ * zero is valid. */
 typedef struct sch_spawn_desc {
     const char *name;        /* for sch_stragglers and tools */
     const char *file;        /* where it is spawned: SCH_HERE fills in these two */
@@ -3714,25 +3715,37 @@ struct schi_core;
 struct sch_task {
     schi_node node;                 /* owner (K2); the heap while it is free */
     SCHI_ATOMIC(SCHI_STATE) state;  /* any */
-    union {                         /* fixed after spawn */
-        sch_fn run;
-        sch_poll_fn poll;
-    } fn;
+    SCHI_ATOMIC(sch_fn) fn;         /* fixed after spawn; a poll task's is a sch_poll_fn */
     void *arg;                      /* fixed after spawn */
     union {
         struct schi_stack *stack;   /* owner: the suspended context, NULL: none */
         struct schi_thread *thread; /* owner: a blocking job's thread, NULL: none yet */
     } on;
     SCHI_CELL(struct schi_waiter *) joiner; /* the joiner until JOIN_WAITER, then complete */
-    uint64_t id;                    /* fixed after spawn */
-    const sch_spawn_desc *desc;     /* fixed after spawn; may be NULL */
+    SCHI_ATOMIC(uint64_t) id;       /* fixed after spawn */
+    SCHI_ATOMIC(const sch_spawn_desc *) desc; /* fixed after spawn; may be NULL */
 };
 
 SCHI_STATIC_ASSERT(sizeof(sch_task) <= 64, "a task is one cache line");
 SCHI_STATIC_ASSERT(offsetof(sch_task, node) == 0, "queues link the first member");
 
+/* What is fixed while the task lives, for who knows that it does. */
+static uint64_t schi_task_id(const sch_task *task) {
+    return schi_load_rlx(&task->id); /* rlx: fixed */
+}
+static const sch_spawn_desc *schi_task_desc(const sch_task *task) {
+    return schi_load_rlx(&task->desc); /* rlx: fixed */
+}
+static sch_fn schi_task_fn(const sch_task *task) {
+    return schi_load_rlx(&task->fn); /* rlx: fixed */
+}
+
 static sch_task *schi_task_of(schi_node *node) { return (sch_task *)(void *)node; }
 static SCHI_STATE schi_task_refs(SCHI_STATE state) { return state / SCHI_REF; }
+
+static void schi_task_set_id(sch_task *task, uint64_t id) {
+    schi_store_rel(&task->id, id); /* rel: pairs with acq in schi_task_sight */
+}
 
 /* Each core counts in steps from its index + 1, those without one from 0: no number comes twice. */
 #define SCHI_ID_STEP (SCH_MAX_WORKERS < 2048 ? UINT64_C(2048) : UINT64_C(65536))
@@ -3829,7 +3842,7 @@ static bool schi_task_idle(sch_task *task, SCHI_STATE wait) {
 static bool schi_task_borrow(sch_task *task, SCHI_STATE *wait) {
     SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: the swap decides */
     do {
-        if (old & (SCHI_SCHEDULED | SCHI_COMPLETE)) return false;
+        if ((old & (SCHI_SCHEDULED | SCHI_COMPLETE)) || schi_task_refs(old) == 0) return false;
         *wait = old & SCHI_WAIT_BITS;
         /* acqrel: pairs with idle; its saved context is ours to read. */
     } while (!schi_cas_weak_acqrel(&task->state, &old, (old | SCHI_SCHEDULED) & ~SCHI_WAIT_BITS));
@@ -3837,9 +3850,17 @@ static bool schi_task_borrow(sch_task *task, SCHI_STATE *wait) {
 }
 
 /* The task has ended. Drops the scheduler's reference unless a joiner must be granted first: then
- * (JOIN_WAITER in the result) the caller grants it and releases. Returns the state before. */
+ * (JOIN_WAITER in the result) the caller grants it and releases. Returns the state before.
+ * Without a handle nobody counts on the state any more: what a late wake or a shutdown's cancel
+ * sets means nothing, walkers take no references; so it goes by a plain store. */
 static SCHI_STATE schi_task_complete(sch_task *task, SCHI_STATE how) {
-    SCHI_STATE old = schi_load_rlx(&task->state), now; /* rlx: the swap decides */
+    SCHI_STATE old = schi_load_acq(&task->state), now; /* acq: the release of the last handle */
+    if (schi_task_refs(old) == 1) {
+        SCHI_ASSERT((old & SCHI_SCHEDULED) && !(old & (SCHI_COMPLETE | SCHI_JOIN_WAITER)));
+        now = ((old & ~SCHI_SCHEDULED) | SCHI_COMPLETE | how) - SCHI_REF;
+        schi_store_rel(&task->state, now); /* rel: pairs with acq of the id in schi_task_sight */
+        return old;
+    }
     do {
         SCHI_ASSERT((old & SCHI_SCHEDULED) && !(old & SCHI_COMPLETE)); /* K1 */
         now = (old & ~SCHI_SCHEDULED) | SCHI_COMPLETE | how;
@@ -3911,8 +3932,8 @@ static bool schi_task_join_cancel(sch_task *task) {
  *   Invariants  L1  a block's memory stays a task until the runtime ends: state is always readable,
  *                   its reference count 0 while the block is free
  *               L2  a block is referenced, or in exactly one of local, remote, beyond slab->used
- *   Walkers     read slabs, used and states at any time, and take a reference only by compare-and-
- *               swap from a count above 0. Slabs are only added.
+ *   Walkers     read slabs, used and states at any time, and what a task is by schi_task_sight.
+ *               They take no references: a waiting task they borrow. Slabs are only added.
  *   Afterwards  handles may outlive the runtime. It orphans each heap: remote becomes ORPHANED,
  *               what is still referenced is counted, and the last release frees slabs and heap.
  */
@@ -4103,14 +4124,28 @@ static void schi_heap_orphan(schi_heap *heap) {
     if (schi_add_acqrel(&heap->orphans, outstanding) + outstanding == 0) schi_heap_destroy(heap);
 }
 
-/* Take a reference if there is one to copy, of a task that has not ended. Walkers. */
-static bool schi_task_try_retain(sch_task *task) {
-    SCHI_STATE old = schi_load_acq(&task->state); /* acq: pairs with spawn's store */
-    do {
-        if (schi_task_refs(old) == 0 || (old & SCHI_COMPLETE)) return false;
-        /* acqrel: the task is whole, and stays so while we look at it. */
-    } while (!schi_cas_weak_acqrel(&task->state, &old, old + SCHI_REF));
-    return true;
+/* What a task is, for walkers, who have no reference: it may end and its block be used again at any
+ * moment. */
+typedef struct schi_sight {
+    uint64_t id;
+    SCHI_STATE state;
+    const sch_spawn_desc *desc;
+    sch_fn fn;
+} schi_sight;
+
+/* false: there is no task that lives. Of what spawn stores, id comes first, then desc and fn, then
+ * the state, each with release. So who loads, each with acquire, sees with a new desc or fn also
+ * the new id, and with a new id also that the state before is over: with one id before and after,
+ * and a state between that says "alive", all is one task's. */
+static bool schi_task_sight(sch_task *task, schi_sight *s) {
+    for (;;) {
+        s->id = schi_load_acq(&task->id);       /* acq: see above */
+        s->state = schi_load_acq(&task->state); /* acq: see above */
+        if (schi_task_refs(s->state) == 0 || (s->state & SCHI_COMPLETE)) return false;
+        s->desc = schi_load_acq(&task->desc);                   /* acq: see above */
+        s->fn = schi_load_acq(&task->fn);                       /* acq: see above */
+        if (schi_load_acq(&task->id) == s->id) return true;     /* acq: see above */
+    }
 }
 
 static void schi_task_retain(sch_task *task) {
@@ -5556,10 +5591,10 @@ static inline void schi_see(schi_thread *th, sch_runtime *rt, schi_trace_kind ki
 /* How a trace names a task: its descriptor, or else its function. */
 static void schi_trace_task(schi_thread *th, sch_runtime *rt, schi_trace_kind kind,
                             const sch_task *task) {
-    bool described = task->desc != NULL;
-    schi_trace_event(th, rt, kind, described, task->id,
-                     described ? (uint64_t)(uintptr_t)task->desc
-                               : (uint64_t)(uintptr_t)task->fn.run);
+    bool described = schi_task_desc(task) != NULL;
+    schi_trace_event(th, rt, kind, described, schi_task_id(task),
+                     described ? (uint64_t)(uintptr_t)schi_task_desc(task)
+                               : (uint64_t)(uintptr_t)schi_task_fn(task));
 }
 
 /* A task's time is a statistic that any may read. */
@@ -5573,7 +5608,7 @@ static void schi_see_wake(schi_thread *th, sch_runtime *rt, sch_task *task) {
     sch_task *by = th && th->rt == rt ? schi_current(th) : NULL;
     if (seen & SCHI_SEE_TIMES) schi_stamp(&schi_times_of(task)->queued, schi_now_ns());
     if (seen & SCHI_SEE_TRACE) {
-        schi_trace_event(th, rt, SCHI_TRACE_WAKE, 0, task->id, by ? by->id : 0);
+        schi_trace_event(th, rt, SCHI_TRACE_WAKE, 0, schi_task_id(task), by ? schi_task_id(by) : 0);
     }
 }
 
@@ -5586,7 +5621,8 @@ static SCHI_NOINLINE void schi_see_spawn(schi_thread *th, sch_runtime *rt, sch_t
         schi_stamp(&schi_times_of(task)->queued, now);
     }
     if (seen & SCHI_SEE_TRACE) {
-        schi_trace_event(th, rt, SCHI_TRACE_SPAWN, 0, task->id, by ? by->id : 0);
+        schi_trace_event(th, rt, SCHI_TRACE_SPAWN, 0, schi_task_id(task),
+                         by ? schi_task_id(by) : 0);
     }
     if (rt->config.hooks.on_task_spawn) {
         schi_hook_task(th, rt, rt->config.hooks.on_task_spawn, task);
@@ -5633,7 +5669,7 @@ static SCHI_NOINLINE void schi_see_end(schi_thread *th, sch_runtime *rt, sch_tas
     }
     if (seen & SCHI_SEE_TIMES) schi_see_polled(th, rt, task);
     if (seen & SCHI_SEE_TRACE) {
-        schi_trace_event(th, rt, SCHI_TRACE_END, (uint64_t)how, task->id, 0);
+        schi_trace_event(th, rt, SCHI_TRACE_END, (uint64_t)how, schi_task_id(task), 0);
     }
 }
 
@@ -6160,9 +6196,10 @@ static void schi_core_watched(schi_core *core) {
 /* What few tasks have at their end: a drop function, a hook. */
 static SCHI_NOINLINE void schi_task_drop(schi_thread *th, sch_runtime *rt, sch_task *task) {
     SCHI_STATE state = schi_load_rlx(&task->state); /* rlx: POLL is a fixed bit */
-    if (task->desc && task->desc->drop) {
+    const sch_spawn_desc *desc = schi_task_desc(task);
+    if (desc && desc->drop) {
         schi_thread spare, *me = schi_no_wait_begin(th, &spare, rt);
-        task->desc->drop(state & SCHI_POLL ? schi_task_state(task) : task->arg);
+        desc->drop(state & SCHI_POLL ? schi_task_state(task) : task->arg);
         schi_no_wait_end(me, &spare);
     }
     if (rt->config.hooks.on_task_terminate) {
@@ -6204,8 +6241,9 @@ static SCHI_NOINLINE void schi_task_end_at(schi_thread *th, sch_runtime *rt, sch
                                            sch_task *task, SCHI_STATE how) {
     SCHI_STATE old = schi_load_rlx(&task->state); /* rlx: TOLD is ours */
     bool cancelled = (how & SCHI_DROPPED) || (old & SCHI_TOLD), closed;
-    if (SCHI_UNLIKELY(task->desc || rt->config.hooks.on_task_terminate))
+    if (SCHI_UNLIKELY(schi_task_desc(task) || rt->config.hooks.on_task_terminate)) {
         schi_task_drop(th, rt, task);
+    }
     if (SCHI_LIKELY(core != NULL)) {
         closed = core->closed;
         schi_count(&core->m.ended, 1);
@@ -6256,7 +6294,7 @@ static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned si
     if (heap && !closed) task = schi_heap_alloc(heap);
     if (task) {
         schi_count(&rt->shared_spawned, 1);
-        task->id = schi_counted(&rt->shared_spawned) * SCHI_ID_STEP;
+        schi_task_set_id(task, schi_counted(&rt->shared_spawned) * SCHI_ID_STEP);
     }
     *error = closed ? ESHUTDOWN : ENOMEM;
     schi_unlock(&rt->shared_lock);
@@ -6289,7 +6327,7 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
     task = schi_heap_alloc(heap);
     if (SCHI_LIKELY(task != NULL)) {
         schi_count(job ? &core->m.jobs : &core->m.spawned, 1);
-        task->id = core->last_id += SCHI_ID_STEP;
+        schi_task_set_id(task, core->last_id += SCHI_ID_STEP);
     }
     return task;
 }
@@ -6428,7 +6466,8 @@ static sch_task *schi_next(schi_thread *th, schi_core *core) {
 
 /* Does it start on a stack of its own size? */
 static bool schi_wants_own_stack(const sch_task *task) {
-    return task->desc && task->desc->stack_size != 0 &&
+    const sch_spawn_desc *desc = schi_task_desc(task);
+    return desc && desc->stack_size != 0 &&
            !(schi_load_rlx(&task->state) & SCHI_POLL); /* rlx: fixed bit */
 }
 
@@ -6953,6 +6992,15 @@ static void schi_stack_cache(schi_core *core, schi_stack *s) {
     core->num_stacks++;
 }
 
+static sch_poll_fn schi_task_poll_fn(const sch_task *task) {
+    union {
+        sch_fn run;
+        sch_poll_fn poll;
+    } fn;
+    fn.run = schi_task_fn(task);
+    return fn.poll;
+}
+
 /* One poll of a poll task. Returns the thread that we are on then. */
 static schi_thread *schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE state) {
     sch_runtime *rt = th->rt;
@@ -6964,7 +7012,7 @@ static schi_thread *schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE st
     if (SCHI_UNLIKELY(state & SCHI_WOKEN)) {
         (void)schi_task_clear(task, SCHI_WOKEN); /* the poll that follows is for it */
     }
-    status = task->fn.poll(task, schi_task_state(task));
+    status = schi_task_poll_fn(task)(task, schi_task_state(task));
     th = schi_self(); /* it may have come back elsewhere from a blocking call */
     if (SCHI_UNLIKELY(!th)) schi_child_end();
     SCHI_USAGE(status == SCH_READY || status == SCH_PENDING);
@@ -7018,14 +7066,14 @@ static schi_thread *schi_run(schi_thread *th, sch_task *task) {
     schi_set_current(th, task);
     th->budget = SCH_BUDGET;
     if (SCHI_UNLIKELY(schi_seen(th->rt) != 0)) schi_see_begin(th, th->rt, task);
-    task->fn.run(task->arg);
+    schi_task_fn(task)(task->arg);
     th = schi_self(); /* it may have waited and come back elsewhere */
     if (SCHI_UNLIKELY(!th)) schi_child_end();
     SCHI_USAGE(th->stack->frame.shields == 0);
     th->stack->frame.shields = 0;
     core = th->core;
     state = schi_load_rlx(&task->state); /* rlx: TOLD is ours */
-    if (SCHI_UNLIKELY(task->desc || !core || core->closed || (state & SCHI_TOLD) ||
+    if (SCHI_UNLIKELY(schi_task_desc(task) || !core || core->closed || (state & SCHI_TOLD) ||
                       schi_seen(th->rt) != 0)) {
         schi_run_end(th, task);
         return th;
@@ -7081,7 +7129,7 @@ static void schi_enter(schi_thread *th, sch_task *task) {
     } else {
         schi_stack *s = NULL;
         if (schi_wants_own_stack(task)) {
-            s = schi_stack_own_new(&th->rt->stacks, task->desc->stack_size);
+            s = schi_stack_own_new(&th->rt->stacks, schi_task_desc(task)->stack_size);
         } else {
             /* Half of the cache: what comes free has room, too. */
             if (!core->stacks && schi_counted(&th->rt->stacks.num_dirty) > 0) {
@@ -7887,7 +7935,7 @@ static void schi_job_run(schi_thread *th, sch_task *task) {
     schi_set_current(th, task);
     memset(&th->frame, 0, sizeof th->frame);
     schi_see_begin(th, rt, task);
-    task->fn.run(task->arg);
+    schi_task_fn(task)(task->arg);
     if (SCHI_UNLIKELY(!schi_self())) schi_child_end();
     schi_see_end(th, rt, task, SCHI_END_OVER);
     SCHI_USAGE(th->frame.shields == 0);
@@ -7997,15 +8045,16 @@ static void schi_pool_close(schi_pool *p) {
  *================================================================================================*/
 
 /* Cancel every task of a heap. */
-static void schi_heap_cancel_all(schi_thread *th, schi_core *core, schi_heap *heap) {
+static void schi_heap_cancel_all(schi_thread *th, schi_heap *heap) {
     if (!heap) return;
     for (schi_slab *s = schi_load_acq(&heap->slabs); s; s = s->next) { /* acq: pairs with grow */
         uint32_t used = schi_load_acq(&s->used);                      /* acq: pairs with alloc */
         for (uint32_t i = 0; i < used; i++) {
             sch_task *task = schi_slab_block(s, i);
-            if (!schi_task_try_retain(task)) continue;
+            /* acq: pairs with spawn's store. No reference: what ends meanwhile is left alone, and
+             * what is ours to queue cannot. */
+            if (schi_task_refs(schi_load_acq(&task->state)) == 0) continue;
             if (schi_task_cancel(task, true) == 1) schi_schedule(th, task);
-            schi_task_release(core, task);
         }
     }
 }
@@ -8063,7 +8112,7 @@ static void schi_core_close(schi_thread *th) {
     schi_core *core = th->core;
     core->closed = true;
     for (int i = 0; i < SCHI_HEAP_CLASSES; i++) {
-        schi_heap_cancel_all(th, core, schi_load_rlx(&core->heaps[i])); /* rlx: we own the core */
+        schi_heap_cancel_all(th, schi_load_rlx(&core->heaps[i])); /* rlx: we own the core */
     }
     schi_live_sub(th->rt, SCHI_NOT_IN + (int64_t)schi_counted(&core->m.ended) -
                               (int64_t)schi_core_spawned(core));
@@ -8077,7 +8126,7 @@ static void schi_shutdown_begin(schi_thread *th, sch_runtime *rt) {
     rt->shared_closed = true;
     balance = (int64_t)schi_counted(&rt->shared_spawned) - (int64_t)schi_counted(&rt->shared_ended);
     schi_unlock(&rt->shared_lock);
-    for (int i = 0; i < SCHI_HEAP_CLASSES; i++) schi_heap_cancel_all(th, NULL, rt->shared_heaps[i]);
+    for (int i = 0; i < SCHI_HEAP_CLASSES; i++) schi_heap_cancel_all(th, rt->shared_heaps[i]);
     schi_live_sub(rt, SCHI_NOT_IN - balance);
     /* Cores that are left over are claimed by those who would lie down again. */
     for (unsigned i = 0; i < rt->num_cores && schi_wake_one(rt, false, false); i++) continue;
@@ -9067,12 +9116,6 @@ static int schi_io_close(schi_io *io) {
  *   Uses [10] [13].  Used by [17.2]-[17.4] [18].  Tests: tests/unit/metrics.c, tests/observe
  *================================================================================================*/
 
-/* The core that the caller holds, if it is of this runtime. */
-static schi_core *schi_core_here(sch_runtime *rt) {
-    schi_thread *th = schi_self();
-    return th && th->core && th->core->rt == rt ? th->core : NULL;
-}
-
 /* Text on its way to the user's function, a buffer at a time; after an error nothing more. The
  * function may wait, so no caller keeps its thread's record across a put. */
 typedef struct schi_text {
@@ -9494,6 +9537,7 @@ static void schi_put_metrics(schi_text *t, sch_metrics_format format, sch_runtim
 /* What was seen of a task. */
 typedef struct schi_seen_task {
     sch_task_info info;
+    schi_sight is;
     char text[96];
     size_t length;
     schi_look_at look;
@@ -9539,7 +9583,7 @@ static void schi_say_frame(schi_seen_task *s, const schi_frame *f, uint64_t now)
     case SCH_WAIT_PLACE: schi_say(s, "a thread for sch_block_in_place"); break;
     case SCH_WAIT_JOIN:
         schi_say(s, "join of task ");
-        schi_say_uint(s, ((const sch_task *)f->wait_for)->id);
+        schi_say_uint(s, schi_task_id((const sch_task *)f->wait_for));
         break;
     default:
         if (f->many) schi_say(s, "the first of several: ");
@@ -9594,6 +9638,20 @@ static void schi_walk_says(sch_runtime *rt, uint32_t what) {
     schi_unlock(&rt->idle.lock);
 }
 
+static uint64_t schi_since(uint64_t now, uint64_t then) { return now > then ? now - then : 0; }
+
+static void schi_look_at_times(sch_task *task, sch_task_info *info) {
+    schi_times *times = schi_times_of(task);
+    uint64_t now = schi_now_ns(), then;
+    info->age_ns = schi_since(now, schi_counted(&times->spawned));
+    switch (info->phase) {
+    case SCH_PHASE_QUEUED: then = schi_counted(&times->queued); break;
+    case SCH_PHASE_RUNNING: then = schi_counted(&times->begun); break;
+    default: then = schi_counted(&times->let_go);
+    }
+    info->phase_ns = schi_since(now, then);
+}
+
 /* Take a task that waits and look at it. false: it does not wait. */
 static bool schi_look_waiting(sch_runtime *rt, sch_task *task, schi_seen_task *s) {
     SCHI_STATE wait, kind;
@@ -9603,8 +9661,9 @@ static bool schi_look_waiting(sch_runtime *rt, sch_task *task, schi_seen_task *s
         schi_walk_says(rt, (uint32_t)SCHI_WALK_BETWEEN);
         return false;
     }
+    (void)schi_task_sight(task, &s->is); /* it is ours now */
     now = schi_clock(rt);
-    kind = schi_load_rlx(&task->state) & (SCHI_POLL | SCHI_JOB); /* rlx: fixed bits */
+    kind = s->is.state & (SCHI_POLL | SCHI_JOB);
     s->info.phase = SCH_PHASE_WAITING;
     if (kind == SCHI_POLL) {
         schi_say_poll(s, task, now);
@@ -9616,6 +9675,7 @@ static bool schi_look_waiting(sch_runtime *rt, sch_task *task, schi_seen_task *s
         if (f->since && !rt->config.task_times) s->info.phase_ns = schi_now_ns() - f->since;
         schi_stack_look(task->on.stack, &s->look);
     }
+    if (rt->config.task_times) schi_look_at_times(task, &s->info);
     if (!schi_task_idle(task, wait)) schi_schedule(schi_self(), task);
     schi_walk_says(rt, (uint32_t)SCHI_WALK_BETWEEN);
     return true;
@@ -9644,46 +9704,38 @@ static void schi_look_running(sch_runtime *rt, sch_task *task, schi_seen_task *s
     schi_unlock(&rt->idle.lock);
 }
 
-static uint64_t schi_since(uint64_t now, uint64_t then) { return now > then ? now - then : 0; }
-
-static void schi_look_at_times(sch_task *task, sch_task_info *info) {
-    schi_times *times = schi_times_of(task);
-    uint64_t now = schi_now_ns(), then;
-    info->age_ns = schi_since(now, schi_counted(&times->spawned));
-    switch (info->phase) {
-    case SCH_PHASE_QUEUED: then = schi_counted(&times->queued); break;
-    case SCH_PHASE_RUNNING: then = schi_counted(&times->begun); break;
-    default: then = schi_counted(&times->let_go);
-    }
-    info->phase_ns = schi_since(now, then);
-}
-
-/* Everything about a task of which we hold a reference. */
-static void schi_look_at_task(sch_runtime *rt, sch_task *task, schi_seen_task *s) {
-    const sch_spawn_desc *desc = task->desc;
+/* Everything about the task in this block. false: there is none, or it has just ended. */
+static bool schi_look_at_task(sch_runtime *rt, sch_task *task, schi_seen_task *s) {
+    const sch_spawn_desc *desc;
     sch_task_info *info = &s->info;
-    SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with whoever set what is there */
     memset(info, 0, sizeof *info);
     s->length = 0;
     s->text[0] = 0;
     s->look.num = 0;
-    info->id = task->id;
-    info->name = desc && desc->name ? desc->name : "";
-    info->file = desc && desc->file ? desc->file : "";
-    info->line = desc ? desc->line : 0;
-    memcpy(&info->fn, &task->fn, sizeof info->fn);
-    info->kind = state & SCHI_POLL  ? SCH_TASK_POLL
-                 : state & SCHI_JOB ? SCH_TASK_BLOCKING
-                                    : SCH_TASK_STACK;
-    info->cancelled = (state & SCHI_CANCELLED) != 0;
     info->worker = UINT_MAX;
     info->phase_ns = info->age_ns = UINT64_MAX;
     info->wait = SCH_WAIT_KINDS;
-    if (!schi_look_waiting(rt, task, s)) schi_look_running(rt, task, s);
-    if (rt->config.task_times) schi_look_at_times(task, info);
+    if (!schi_look_waiting(rt, task, s)) {
+        schi_sight after;
+        if (!schi_task_sight(task, &s->is)) return false;
+        schi_look_running(rt, task, s);
+        if (rt->config.task_times) schi_look_at_times(task, info);
+        if (!schi_task_sight(task, &after) || after.id != s->is.id) return false;
+    }
+    desc = s->is.desc;
+    info->id = s->is.id;
+    info->name = desc && desc->name ? desc->name : "";
+    info->file = desc && desc->file ? desc->file : "";
+    info->line = desc ? desc->line : 0;
+    memcpy(&info->fn, &s->is.fn, sizeof info->fn);
+    info->kind = s->is.state & SCHI_POLL  ? SCH_TASK_POLL
+                 : s->is.state & SCHI_JOB ? SCH_TASK_BLOCKING
+                                          : SCH_TASK_STACK;
+    info->cancelled = (s->is.state & SCHI_CANCELLED) != 0;
     info->wait_text = s->text;
     info->frames = s->look.frames;
     info->num_frames = s->look.num;
+    return true;
 }
 
 /* One walk over all slabs. */
@@ -9699,15 +9751,8 @@ static int schi_walk_heap(schi_walk *w, schi_heap *heap) {
     for (; s; s = s->next) {
         uint32_t used = schi_load_acq(&s->used); /* acq: pairs with alloc */
         for (uint32_t i = 0; i < used; i++) {
-            sch_task *task = schi_slab_block(s, i);
-            bool live;
             int result;
-            if (!schi_task_try_retain(task)) continue;
-            /* acq: pairs with complete */
-            live = !(schi_load_acq(&task->state) & SCHI_COMPLETE);
-            if (live) schi_look_at_task(w->rt, task, &w->seen);
-            schi_task_release(schi_core_here(w->rt), task);
-            if (!live) continue;
+            if (!schi_look_at_task(w->rt, schi_slab_block(s, i), &w->seen)) continue;
             result = w->fn(&w->seen.info, w->user);
             if (result) return result;
         }
@@ -9844,7 +9889,8 @@ typedef struct schi_core_sight {
     bool idle, lent;
     uint64_t polls;
     uint64_t thread; /* UINT64_MAX: none */
-    sch_task *task;  /* a reference of ours; NULL: between two polls, or searching */
+    sch_task *task;  /* only to be compared; NULL: between two polls, or searching */
+    schi_sight is;   /* what it is */
 } schi_core_sight;
 
 static void schi_core_see(sch_runtime *rt, unsigned i, schi_core_sight *s) {
@@ -9857,21 +9903,12 @@ static void schi_core_see(sch_runtime *rt, unsigned i, schi_core_sight *s) {
     s->thread = schi_counted(&rt->cores[i]->m.thread);
     if (!s->idle && !s->lent && s->thread < rt->top_thread && rt->threads[s->thread]) {
         task = schi_current(rt->threads[s->thread]);
-        /* It may end and its block be used again at any moment: then it is not running there. */
-        if (task && !schi_task_try_retain(task)) task = NULL;
-        if (task && schi_current(rt->threads[s->thread]) != task) {
-            schi_unlock(&rt->idle.lock);
-            schi_task_release(schi_core_here(rt), task);
-            s->task = NULL;
-            return;
-        }
+        /* It may end at any moment: then it is not running there. */
+        if (task && !schi_task_sight(task, &s->is)) task = NULL;
+        if (task && schi_current(rt->threads[s->thread]) != task) task = NULL;
     }
     s->task = task;
     schi_unlock(&rt->idle.lock);
-}
-
-static void schi_core_unsee(sch_runtime *rt, schi_core_sight *s) {
-    if (s->task) schi_task_release(schi_core_here(rt), s->task);
 }
 
 /* Let a moment pass. false: the caller cannot wait. */
@@ -9899,15 +9936,14 @@ static void schi_dump_worker(schi_text *t, sch_runtime *rt, unsigned i, uint64_t
         schi_core_see(rt, i, &s);
         busy = s.task && s.polls == polls && s.task != sch_self();
         if (!busy || schi_now_ns() >= deadline || !schi_moment(rt)) break;
-        schi_core_unsee(rt, &s);
     }
     schi_put(t, "worker "), schi_put_uint(t, i);
     if (s.task) {
-        const sch_spawn_desc *desc = s.task->desc;
+        const sch_spawn_desc *desc = s.is.desc;
         const void *fn;
-        memcpy(&fn, &s.task->fn, sizeof fn);
+        memcpy(&fn, &s.is.fn, sizeof fn);
         schi_put(t, busy ? ": busy with " : ": runs ");
-        schi_put_task(t, s.task->id, desc && desc->name ? desc->name : "",
+        schi_put_task(t, s.is.id, desc && desc->name ? desc->name : "",
                       desc && desc->file ? desc->file : "", desc ? desc->line : 0, fn);
         if (busy) {
             schi_put(t, ", the same poll for at least ");
@@ -9916,7 +9952,6 @@ static void schi_dump_worker(schi_text *t, sch_runtime *rt, unsigned i, uint64_t
     } else {
         schi_put(t, s.idle ? ": parked" : s.lent ? ": lent to blocking code" : ": between polls");
     }
-    schi_core_unsee(rt, &s);
     schi_put(t, ", "), schi_put_uint(t, schi_runq_len(&rt->cores[i]->q)), schi_put(t, " queued\n");
 }
 
@@ -10433,21 +10468,21 @@ static void schi_stall_report(schi_watchdog *w, unsigned i, schi_stall_look *loo
                               const schi_core_sight *sight, uint64_t now) {
     sch_runtime *rt = w->rt;
     schi_runq *q = &rt->cores[i]->q;
-    const sch_task *task = sight->task;
+    const sch_spawn_desc *desc = sight->is.desc;
     SCHI_INDEX real = schi_runq_real_of(schi_load_acq(&q->head)); /* acq: only compared */
     SCHI_INDEX left = (SCHI_INDEX)(look->tail - real);
     sch_stall stall;
     memset(&stall, 0, sizeof stall);
     stall.worker = i;
-    stall.task = task->id;
-    stall.name = task->desc && task->desc->name ? task->desc->name : "";
-    stall.file = task->desc && task->desc->file ? task->desc->file : "";
-    stall.line = task->desc ? task->desc->line : 0;
-    memcpy(&stall.fn, &task->fn, sizeof stall.fn);
+    stall.task = sight->is.id;
+    stall.name = desc && desc->name ? desc->name : "";
+    stall.file = desc && desc->file ? desc->file : "";
+    stall.line = desc ? desc->line : 0;
+    memcpy(&stall.fn, &sight->is.fn, sizeof stall.fn);
     stall.ns = schi_since(now, look->since);
     stall.queued = look->queued;
     stall.left = (left <= SCH_RUNQ_CAP ? (size_t)left : 0) + (look->lifo && !schi_lifo_is_empty(q));
-    schi_shot_ask(w, sight->thread, task);
+    schi_shot_ask(w, sight->thread, sight->task);
     stall.frames = w->shot.frames;
     stall.num_frames = w->shot.num;
     schi_count(&rt->stalls, 1);
@@ -10463,9 +10498,9 @@ static void schi_stall_look_at(schi_watchdog *w, unsigned i) {
     uint64_t now;
     schi_core_see(w->rt, i, &sight);
     now = schi_now_ns();
-    if (!sight.task || sight.polls != look->polls || sight.task->id != look->task) {
+    if (!sight.task || sight.polls != look->polls || sight.is.id != look->task) {
         look->polls = sight.polls;
-        look->task = sight.task ? sight.task->id : 0;
+        look->task = sight.task ? sight.is.id : 0;
         look->since = now;
         look->counted = 0;
         look->tail = schi_load_acq(&core->q.tail); /* acq: only compared */
@@ -10478,7 +10513,6 @@ static void schi_stall_look_at(schi_watchdog *w, unsigned i) {
     } else if (now - look->since >= w->rt->config.stall_ns) {
         schi_stall_report(w, i, look, &sight, now);
     }
-    schi_core_unsee(w->rt, &sight);
 }
 
 /* How long it sleeps between two looks, in ms; -1: until something comes. */
@@ -10799,18 +10833,23 @@ typedef struct schi_request {
 } schi_request;
 
 static SCHI_INLINE void schi_task_fill(sch_task *task, const schi_request *q) {
+    union {
+        sch_fn run;
+        sch_poll_fn poll;
+    } fn;
     task->on.stack = NULL;
-    task->desc = q->desc;
+    schi_store_rel(&task->desc, q->desc); /* rel: after the id, pairs with acq in schi_task_sight */
     if (q->kind & SCHI_POLL) {
-        task->fn.poll = q->poll;
+        fn.poll = q->poll;
         task->arg = NULL; /* operations that it has pending */
         if (q->size && q->arg) memcpy(schi_task_state(task), q->arg, q->size);
         if (q->size && !q->arg) memset(schi_task_state(task), 0, q->size);
     } else {
-        task->fn.run = q->run;
+        fn.run = q->run;
         task->arg = q->arg;
     }
-    /* rel: pairs with acq in schi_task_try_retain; a walker sees the task whole. */
+    schi_store_rel(&task->fn, fn.run); /* rel: as above */
+    /* rel: after all that, as above; a walker sees the task whole. */
     schi_store_rel(&task->state,
                    SCHI_SCHEDULED | SCHI_NEW | q->kind | SCHI_REF * (q->handle ? 2u : 1u));
 }
@@ -10858,7 +10897,7 @@ static SCHI_INLINE int schi_spawn(sch_runtime *rt, const schi_request *q, sch_ta
             sch_task *task = schi_task_of(heap->local);
             heap->local = schi_rd(&task->node.next);
             schi_count(&core->m.spawned, 1);
-            task->id = core->last_id += SCHI_ID_STEP;
+            schi_task_set_id(task, core->last_id += SCHI_ID_STEP);
             schi_task_fill(task, q);
             *out = task;
             schi_push_back(th, core, task);
@@ -10937,12 +10976,15 @@ SCH_API void *sch_task_state(sch_task *task) {
 
 SCH_API uint64_t sch_task_id(const sch_task *task) {
     if (task) schi_task_used(task);
-    return task ? task->id : 0;
+    return task ? schi_task_id(task) : 0;
 }
 
 SCH_API const char *sch_task_name(const sch_task *task) {
-    if (task) schi_task_used(task);
-    return task && task->desc && task->desc->name ? task->desc->name : "";
+    const sch_spawn_desc *desc;
+    if (!task) return "";
+    schi_task_used(task);
+    desc = schi_task_desc(task);
+    return desc && desc->name ? desc->name : "";
 }
 
 static int schi_join_reason(SCHI_STATE state) {
@@ -11755,18 +11797,15 @@ static size_t schi_stragglers_of(sch_runtime *rt, schi_heap *heap, sch_straggler
         uint32_t used = schi_load_acq(&s->used);                      /* acq: pairs with alloc */
         for (uint32_t i = 0; i < used; i++) {
             sch_task *task = schi_slab_block(s, i);
-            if (!schi_task_try_retain(task)) continue;
-            if (!sch_is_done(task)) {
-                const sch_spawn_desc *desc = task->desc;
-                if (n < max) {
-                    out[n].name = desc && desc->name ? desc->name : "";
-                    out[n].file = desc && desc->file ? desc->file : "";
-                    out[n].line = desc ? desc->line : 0;
-                    out[n].worker = schi_running_on(rt, task);
-                }
-                n++;
+            schi_sight is;
+            if (!schi_task_sight(task, &is)) continue;
+            if (n < max) {
+                out[n].name = is.desc && is.desc->name ? is.desc->name : "";
+                out[n].file = is.desc && is.desc->file ? is.desc->file : "";
+                out[n].line = is.desc ? is.desc->line : 0;
+                out[n].worker = schi_running_on(rt, task);
             }
-            schi_task_release(schi_core_of_caller(), task);
+            n++;
         }
     }
     return n;

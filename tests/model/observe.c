@@ -10,7 +10,7 @@
 static int look_shown(const sch_task_info *info, void *user) {
     task_case *c = (task_case *)user;
     bool waits = info->phase == SCH_PHASE_WAITING;
-    MODEL_EXPECT(info->id == c->task->id);
+    MODEL_EXPECT(info->id == schi_task_id(c->task));
     MODEL_EXPECT(waits == (info->wait != SCH_WAIT_KINDS));
     MODEL_EXPECT(waits == (info->wait_text[0] != 0));
     return 0;
@@ -190,7 +190,7 @@ static sch_status grow_poll(sch_task *self, void *state) {
 
 static int grow_shown(const sch_task_info *info, void *user) {
     grow_case *g = (grow_case *)user;
-    uint64_t n = (info->id - g->task[0]->id) / SCHI_ID_STEP;
+    uint64_t n = (info->id - schi_task_id(g->task[0])) / SCHI_ID_STEP;
     MODEL_EXPECT(n < GROW_TASKS && info->kind == SCH_TASK_POLL);
     MODEL_EXPECT(g->shown[n]++ == 0);
     return 0;
@@ -324,7 +324,7 @@ static void look_shield_cancel(wait_case *c) {
 
 MODEL(look_vs_shield, .bound = 2, .outcomes = 7) {
     wait_case *c = wait_new(true, 1);
-    c->tasks->task->fn.run = shield_in_job;
+    schi_store_rlx(&c->tasks->task->fn, shield_in_job);
     wait_time(c);
     wait_run(c, shield_expire, look_shield_cancel);
     MODEL_EXPECT(c->index == 0 || c->index == -ECANCELED || c->index == INT_MIN);
@@ -653,11 +653,9 @@ static void see_work(void *shared, unsigned me) {
         schi_core_see(th->rt, 0, &s);
         MODEL_EXPECT(!s.idle && !s.lent && s.thread == th->number && s.polls <= 1);
         if (s.task) {
-            MODEL_EXPECT(schi_task_refs(schi_load_rlx(&s.task->state)) > 0);
-            MODEL_EXPECT(s.task->desc == &reuse_desc[0]);
+            MODEL_EXPECT(s.is.desc == &reuse_desc[0]);
         }
         model_outcome(s.task != NULL);
-        schi_core_unsee(th->rt, &s);
     }
     schi_store_rlx(&c->won, 1u);
 }
@@ -686,7 +684,7 @@ static int walk_shown(const sch_task_info *info, void *user) {
     MODEL_EXPECT(waits == (info->wait != SCH_WAIT_KINDS));
     MODEL_EXPECT(waits == (info->wait_text[0] != 0));
     MODEL_EXPECT(info->line > 0 && info->name[0] != 0);
-    if (self && info->id == self->id) MODEL_EXPECT(!waits);
+    if (self && info->id == schi_task_id(self)) MODEL_EXPECT(!waits);
     MODEL_EXPECT(info->num_frames == (waits && info->kind == SCH_TASK_STACK ? 2 : 0));
     for (unsigned i = 0; i < w->num_items && info->num_frames > 0; i++) {
         walked *it = (walked *)w->items[i].more;
@@ -718,7 +716,7 @@ static void do_wait_for_mail(item *me) {
         item_ready(me);
         return;
     }
-    it->frame = (uintptr_t)frame, it->id = sch_self()->id;
+    it->frame = (uintptr_t)frame, it->id = schi_task_id(sch_self());
     frame_fill(frame, me);
     if (me->in->choice == 1) {
         MODEL_EXPECT(sch_block_in_place(call_wait_for_mail, me) == 0);

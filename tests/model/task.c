@@ -288,8 +288,8 @@ static sch_task *job_new(task_case *c, sch_fn run) {
     schi_thread *th = c->b->thread[1];
     sch_task *task = schi_task_new_shared(c->b->rt, 0, &error);
     MODEL_EXPECT(task != NULL);
-    task->on.thread = c->b->thread[1], task->desc = NULL;
-    task->fn.run = run, task->arg = c;
+    task->on.thread = c->b->thread[1], schi_store_rlx(&task->desc, (const sch_spawn_desc *)NULL);
+    schi_store_rlx(&task->fn, run), task->arg = c;
     schi_store_rel(&task->state, SCHI_SCHEDULED | SCHI_NEW | SCHI_JOB | 2 * SCHI_REF);
     schi_core_give_up(th);
     th->kind = SCHI_BLOCKING, th->stack = NULL;
@@ -527,7 +527,7 @@ static void walk_spawn(task_case *c) {
 static void walk_cancel(task_case *c) {
     schi_thread *th = c->b->thread[1];
     for (int k = 0; k < SCHI_HEAP_CLASSES; k++) {
-        schi_heap_cancel_all(th, th->core, schi_load_acq(&c->b->rt->cores[0]->heaps[k]));
+        schi_heap_cancel_all(th, schi_load_acq(&c->b->rt->cores[0]->heaps[k]));
     }
 }
 

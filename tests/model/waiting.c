@@ -378,7 +378,7 @@ static void shield_cancel(wait_case *c) {
 
 MODEL(shield_vs_cancel, .bound = 2, .spurious = 1, .outcomes = 7) {
     wait_case *c = wait_new(true, 1);
-    c->tasks->task->fn.run = shield_in_job;
+    schi_store_rlx(&c->tasks->task->fn, shield_in_job);
     wait_time(c);
     wait_run(c, shield_expire, shield_cancel);
     MODEL_EXPECT(c->index == 0 || c->index == -ECANCELED || c->index == INT_MIN);

@@ -108,9 +108,11 @@ TEST(slab_references) {
     schi_heap *heap = schi_heap_new(&a, NULL, SLAB_OWNER, 0, false);
     if (!EXPECT(heap != NULL)) return;
     sch_task *task = schi_heap_alloc(heap);
-    EXPECT(!schi_task_try_retain(task)); /* not spawned yet */
+    schi_sight sight;
+    EXPECT(!schi_task_sight(task, &sight)); /* not spawned yet */
     schi_store_rel(&task->state, SCHI_SCHEDULED | SCHI_REF);
-    EXPECT(schi_task_try_retain(task));
+    EXPECT(schi_task_sight(task, &sight));
+    schi_task_retain(task);
     schi_task_retain(task);
     EXPECT_EQ(schi_task_refs(schi_load_seq(&task->state)), 3);
     schi_task_release(SLAB_OWNER, task);
@@ -118,7 +120,7 @@ TEST(slab_references) {
     EXPECT(heap->local == NULL && schi_load_seq(&heap->remote) == NULL);
     slab_free(NULL, task); /* without a core, and with another: both are remote */
     EXPECT(heap->local == NULL && schi_load_seq(&heap->remote) == &task->node);
-    EXPECT(!schi_task_try_retain(task));
+    EXPECT(!schi_task_sight(task, &sight));
     EXPECT(slab_new(heap) == task); /* it comes back before new memory is used */
     slab_free((struct schi_core *)(void *)&memory, task);
     EXPECT(heap->local == NULL && schi_load_seq(&heap->remote) == &task->node);
@@ -132,7 +134,7 @@ TEST(slab_references) {
 
 /* Many at once ----------------------------------------------------------------------------------*/
 
-/* An owner gives tasks to other threads, which free them; a walker takes references meanwhile. */
+/* An owner gives tasks to other threads, which free them; a walker looks at them meanwhile. */
 #define SLAB_WINDOW 64
 typedef struct slab_traffic {
     schi_heap *heap;
@@ -151,8 +153,9 @@ static void slab_hand_out(slab_traffic *t) {
         }
         sch_task *task = schi_heap_alloc(t->heap);
         if (!EXPECT(task != NULL)) abort();
-        task->arg = task; /* what a walker may rely on once it has a reference */
-        task->desc = NULL;
+        /* A walker must see these as one task's. As in spawn, in this order. */
+        schi_task_set_id(task, i + 1);
+        schi_store_rel(&task->desc, (const sch_spawn_desc *)(uintptr_t)(64 * (i + 1)));
         schi_store_rel(&task->state, SCHI_SCHEDULED | SCHI_REF);
         __atomic_store_n(&t->window[place], task, __ATOMIC_RELEASE);
         i++;
@@ -175,11 +178,10 @@ static void slab_walk(slab_traffic *t) {
     for (schi_slab *s = schi_load_acq(&t->heap->slabs); s; s = s->next) {
         uint32_t used = schi_load_acq(&s->used);
         for (uint32_t i = 0; i < used; i++) {
-            sch_task *task = schi_slab_block(s, i);
-            if (!schi_task_try_retain(task)) continue;
-            EXPECT(task->arg == task);
+            schi_sight sight;
+            if (!schi_task_sight(schi_slab_block(s, i), &sight)) continue;
+            EXPECT_EQ((uintptr_t)sight.desc, 64 * sight.id);
             __atomic_fetch_add(&t->visits, (size_t)1, __ATOMIC_RELAXED);
-            schi_task_release(NULL, task); /* maybe the last one */
         }
     }
 }

@@ -14,7 +14,6 @@ enum task_step {
     TASK_JOIN_WAIT,
     TASK_JOIN_CANCEL,
     TASK_CLEAR, /* argument: which bits */
-    TASK_TRY_RETAIN
 };
 
 typedef struct task_row {
@@ -121,10 +120,6 @@ static const task_row task_table[] = {
     ROW(TASK_JOIN_CANCEL, 0, TASK_DONE | TASK_J | TASK_JW, TASK_DONE | TASK_J | TASK_JW, 0),
 
     ROW(TASK_CLEAR, TASK_W | TASK_BY, TASK_S | TASK_W | TASK_BY | TASK_C, TASK_S | TASK_C, 0),
-    ROW(TASK_TRY_RETAIN, 0, 0, 0, 0),
-    ROW(TASK_TRY_RETAIN, 0, TASK_DONE, TASK_DONE, 0), /* freed: no reference to copy */
-    ROW(TASK_TRY_RETAIN, 0, TASK_S | TASK_REFS(1), TASK_S | TASK_REFS(2), 1),
-    ROW(TASK_TRY_RETAIN, 0, TASK_DONE | TASK_REFS(7), TASK_DONE | TASK_REFS(7), 0), /* ended */
 };
 #undef ROW
 
@@ -140,7 +135,6 @@ static int task_do(sch_task *task, const task_row *row, SCHI_STATE *seen) {
     case TASK_JOIN_WAIT: return schi_task_join_wait(task);
     case TASK_JOIN_CANCEL: return schi_task_join_cancel(task);
     case TASK_CLEAR: *seen = schi_task_clear(task, row->argument); return 0;
-    case TASK_TRY_RETAIN: return schi_task_try_retain(task);
     default: return -1;
     }
 }
@@ -155,7 +149,6 @@ TEST(task_table) {
             SCHI_STATE seen = before;
             sch_task task;
             int result;
-            if (row->step == TASK_TRY_RETAIN && k == 3) continue; /* there the count matters */
             memset(&task, 0, sizeof task);
             schi_store_seq(&task.state, before);
             result = task_do(&task, row, &seen);
