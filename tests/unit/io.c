@@ -886,8 +886,11 @@ TEST(io_closing_while_someone_waits) { io_in_each_runtime(io_closing_body); }
 static void io_crowd_reader(void *arg) {
     io_waiter *w = (io_waiter *)arg;
     char byte;
+    int64_t result;
     (void)support_add(w->begun, 1);
-    EXPECT_EQ(sch_read(w->io, &byte, 1), w->result);
+    result = sch_read(w->io, &byte, 1);
+    if (result == -EBADF && sch_io_fd(w->io) < 0) return; /* closed before this one came to wait */
+    EXPECT_EQ(result, w->result);
 }
 
 static void io_crowd_begun(void *arg) { /* it comes after all the others */
