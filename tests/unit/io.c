@@ -886,11 +886,20 @@ TEST(io_closing_while_someone_waits) { io_in_each_runtime(io_closing_body); }
 static void io_crowd_reader(void *arg) {
     io_waiter *w = (io_waiter *)arg;
     char byte;
-    int64_t result;
     (void)support_add(w->begun, 1);
-    result = sch_read(w->io, &byte, 1);
-    if (result == -EBADF && sch_io_fd(w->io) < 0) return; /* closed before this one came to wait */
-    EXPECT_EQ(result, w->result);
+    EXPECT_EQ(sch_read(w->io, &byte, 1), w->result);
+}
+
+static int io_crowd_count(const sch_task_info *info, void *waiting) {
+    if (info->phase == SCH_PHASE_WAITING && info->wait == SCH_WAIT_READ) ++*(unsigned *)waiting;
+    return 0;
+}
+
+/* How many wait, not only are about to: what is closed before that is told -EBADF. */
+static unsigned io_crowd_waiting(sch_runtime *rt) {
+    unsigned waiting = 0;
+    EXPECT_EQ(sch_each_task(rt, io_crowd_count, &waiting), 0);
+    return waiting;
 }
 
 static void io_crowd_begun(void *arg) { /* it comes after all the others */
@@ -914,6 +923,7 @@ TEST(io_crowd_at_one_descriptor) {
         for (unsigned i = 0; i < n; i++) tasks[i] = sch_spawn(rt, io_crowd_reader, &w);
         if (config.workers == 0) support_run(rt, io_crowd_begun, &w); /* somebody must run them */
         WAIT_FOR(support_get(&begun) == n);
+        WAIT_FOR(io_crowd_waiting(rt) == n);
         if (end == 0) close(peer);
         if (end == 1) EXPECT_EQ(sch_io_close(&io), 0);
         for (unsigned i = 0; i < n && end == 2; i++) EXPECT_EQ(sch_cancel(tasks[i]), 0);
