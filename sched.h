@@ -80,6 +80,8 @@
  *   SCH_WAKE_COST_NS      8000       cost of waking a thread; work worth less wakes nobody
  *   SCH_MOVE_COST_NS      150        cost of moving a task to another core; shorter ones stay
  *   SCH_SPIN_ROUNDS       4          rounds of searching before a worker parks
+ *   SCH_POOL_SPIN_NS      50000      how long an idle thread of the blocking pool looks for a job
+ *                                    before it sleeps, if that has paid of late; 0: not at all
  *   SCH_EVENT_INTERVAL    61         default of config.event_interval
  *   SCH_MAX_BLOCKING      512        default of config.max_blocking_threads
  *   SCH_KEEP_ALIVE_NS     10 s       default of config.keep_alive_ns
@@ -1216,6 +1218,9 @@ extern long schi_libc_syscall(long number, ...) __asm__("syscall");
 #endif
 #ifndef SCH_SPIN_ROUNDS
 #define SCH_SPIN_ROUNDS 4
+#endif
+#ifndef SCH_POOL_SPIN_NS
+#define SCH_POOL_SPIN_NS 50000
 #endif
 #ifndef SCH_EVENT_INTERVAL
 #define SCH_EVENT_INTERVAL 61
@@ -2490,10 +2495,26 @@ static ssize_t schi_fd_write_pipe(int fd, int traits, const struct iovec *parts,
     return written;
 }
 
+/* libc's recv and send are cancellation points, which costs 60 instructions a call. A sanitizer
+ * wants to see them. */
+#if SCHI_LINUX && (defined(__x86_64__) || defined(__aarch64__)) && !SCHI_TSAN && !SCHI_ASAN
+static ssize_t schi_fd_recv(int fd, void *data, size_t len) {
+    return SCHI_SYS(SYS_recvfrom, fd, data, len, 0, NULL, NULL);
+}
+static ssize_t schi_fd_send(int fd, const void *data, size_t len) {
+    return SCHI_SYS(SYS_sendto, fd, data, len, SCHI_MSG_NOSIGNAL, NULL, 0);
+}
+#else
+static ssize_t schi_fd_recv(int fd, void *data, size_t len) { return recv(fd, data, len, 0); }
+static ssize_t schi_fd_send(int fd, const void *data, size_t len) {
+    return send(fd, data, len, SCHI_MSG_NOSIGNAL);
+}
+#endif
+
 static ssize_t schi_fd_write(int fd, int traits, const struct iovec *parts, int n) {
     struct msghdr message;
     if (!(traits & SCHI_FD_SOCKET)) return schi_fd_write_pipe(fd, traits, parts, n);
-    if (n == 1) return send(fd, parts->iov_base, parts->iov_len, SCHI_MSG_NOSIGNAL);
+    if (n == 1) return schi_fd_send(fd, parts->iov_base, parts->iov_len);
     memset(&message, 0, sizeof message);
     message.msg_iov = (struct iovec *)(uintptr_t)parts;
     message.msg_iovlen = (__typeof__(message.msg_iovlen))n; /* its type differs */
@@ -2686,7 +2707,7 @@ static SCHI_NOINLINE int64_t schi_fd_try(int fd, int traits, pid_t pid, const sc
     do {
         switch (c->kind) {
         case SCHI_CALL_READ:
-            n = traits & SCHI_FD_SOCKET ? recv(fd, c->buffer, c->length, 0)
+            n = traits & SCHI_FD_SOCKET ? schi_fd_recv(fd, c->buffer, c->length)
                                         : read(fd, c->buffer, c->length);
             break;
         case SCHI_CALL_WRITE: n = schi_fd_write(fd, traits, &part, 1); break;
@@ -2923,6 +2944,17 @@ static void schi_unpark(schi_parker *p, schi_alarm *alarm) {
     if (old == SCHI_PARKER_PARKED) schi_word_wake(&p->state, &p->place, false);
     if (locks) schi_waitplace_unlock(&p->place);
     if (old == SCHI_PARKER_ALARM) schi_alarm_set(alarm, 0);
+}
+
+/* Look for a wake without sleeping, so long. true: it has come, and schi_park takes it. Owner
+ * only. */
+static bool schi_parker_spin(schi_parker *p, uint64_t ns) {
+    const uint64_t begin = schi_now_ns();
+    while (schi_load_rlx(&p->state) == SCHI_PARKER_EMPTY) { /* rlx: a hint, park decides */
+        if (schi_now_ns() - begin >= ns) return false;
+        for (unsigned i = 0; i < 32; i++) schi_cpu_relax();
+    }
+    return true;
 }
 
 /* Sleep until woken (true) or the deadline (false). Owner only. */
@@ -3201,106 +3233,120 @@ static schi_node *schi_lifo_put(schi_runq *q, schi_node *node) {
 /* Injector: a stack that producers push to, and a list that consumers turn it into.
  *   Source      Treiber, "Coping with Parallelism", 1986, for the stack; consumers only take all of
  *               it, so there is no ABA. The turned list keeps first-in first-out.
- *   State       top: newest pushed, or CLOSED.  first..last: older ones, in order.  pushed, popped:
- *               totals; pushed is counted before the push and popped before the pop, so their
- *               difference is never below what a pop can get.
- *   Who         push, is_empty, len: any thread, also in a signal handler.  pop, close: any worker;
- *               they exclude each other by the lock.
- *   Progress    push lock-free and O(1), no producer waits for another or for a consumer. Pop turns
- *               the stack: O(1) for each task over time.
- *   Handshake   push is seq_cst on top, is_empty loads top seq_cst: see [5.3].
+ *   State       top: newest pushed, or CLOSED.  first..last: older ones, in order, turned - popped
+ *               of them.
+ *   Who         push, is_empty: any thread, also in a signal handler.  append, pop, len, close: any
+ *               thread; they exclude each other by the lock.
+ *   Progress    push lock-free and O(1), no producer waits for another or for a consumer. Append,
+ *               pop and len turn the stack: O(1) for each task over time. A worker's overflow is
+ *               appended, so that it is not turned: it may be longer than any cache.
+ *   Handshake   push is seq_cst on top, is_empty loads top seq_cst: see [5.3]. Append has none: its
+ *               worker comes back to it. What is inside is never out of sight: a turn sets first
+ *               before it takes the stack, whoever does it, a reader of len included.
  */
 typedef struct schi_inject {
     SCHI_ATOMIC(schi_node *) top SCHI_ALIGNED(SCH_CACHELINE); /* any */
-    SCHI_ATOMIC(uint64_t) pushed;                            /* any */
     schi_mutex lock SCHI_ALIGNED(SCH_CACHELINE);
     SCHI_ATOMIC(schi_node *) first; /* written under lock, read by any */
     schi_node *last;                /* under lock; valid while first is not NULL */
-    SCHI_ATOMIC(uint64_t) popped;   /* written under lock, read by any */
+    uint64_t turned, popped;        /* under lock */
 } schi_inject;
 
-#define SCHI_INJECT_CLOSED                                                                         \
-    ((schi_node *)(uintptr_t)1) /* top of a closed injector; never followed */
+/* Never followed: top of a closed injector, and first while the stack is being turned. */
+#define SCHI_INJECT_CLOSED ((schi_node *)(uintptr_t)1)
+#define SCHI_INJECT_TURNING ((schi_node *)(uintptr_t)2)
 
 static int schi_inject_init(schi_inject *q) {
     schi_store_rlx(&q->top, (schi_node *)NULL);   /* rlx: published with the runtime */
     schi_store_rlx(&q->first, (schi_node *)NULL); /* rlx: the same */
-    schi_store_rlx(&q->pushed, UINT64_C(0));      /* rlx: the same */
-    schi_store_rlx(&q->popped, UINT64_C(0));      /* rlx: the same */
     q->last = NULL;
+    q->turned = q->popped = 0;
     return schi_mutex_init(&q->lock);
 }
 
 static void schi_inject_drop(schi_inject *q) { schi_mutex_drop(&q->lock); }
 
-/* Push n linked nodes, first to be popped first. false: closed, nothing was pushed. */
-static bool schi_inject_push(schi_inject *q, schi_node *first, schi_node *last, uint64_t n) {
-    schi_node *top, *newest = first;
-    if (first != last) { /* the stack wants the newest on top: turn the chain round */
-        schi_node *below = NULL, *node = first, *next;
-        for (;; below = node, node = next) {
-            next = schi_rd(&node->next);
-            schi_wr(&node->next, below);
-            if (node == last) break;
-        }
-        newest = last;
-    }
-    schi_add_rlx(&q->pushed, n); /* rlx: a count; top orders the tasks */
-    top = schi_load_seq(&q->top);
+/* false: closed, it was not pushed. */
+static bool schi_inject_push(schi_inject *q, schi_node *node) {
+    schi_node *top = schi_load_seq(&q->top);
     do {
-        if (top == SCHI_INJECT_CLOSED) {
-            schi_sub_rlx(&q->pushed, n); /* rlx: as above */
-            return false;
-        }
-        schi_wr(&first->next, top);
-    } while (!schi_cas_weak_seq(&q->top, &top, newest));
+        if (top == SCHI_INJECT_CLOSED) return false;
+        schi_wr(&node->next, top);
+    } while (!schi_cas_weak_seq(&q->top, &top, node));
     return true;
 }
 
 static bool schi_inject_is_empty(schi_inject *q) {
     schi_node *top = schi_load_seq(&q->top);
     if (top != NULL && top != SCHI_INJECT_CLOSED) return false;
-    /* acq: a pop that made it NULL took all there was; one that turns the stack keeps first set. */
+    /* acq: first is set before a turn makes top NULL, and is NULL again when all is popped. */
     return schi_load_acq(&q->first) == NULL;
 }
 
-/* Tasks inside; at least what a pop could get now. */
-static uint64_t schi_inject_len(schi_inject *q) {
-    uint64_t popped = schi_load_acq(&q->popped); /* acq: pushed below is then not older */
-    return schi_load_rlx(&q->pushed) - popped;   /* rlx: as in push */
+/* n nodes, linked in order, to the end of the list. Under the lock. */
+static void schi_inject_list(schi_inject *q, schi_node *first, schi_node *last, uint64_t n) {
+    schi_node *head = schi_load_rlx(&q->first); /* rlx: under the lock */
+    if (head == NULL || head == SCHI_INJECT_TURNING) {
+        schi_store_rel(&q->first, first); /* rel: pairs with acq in is_empty */
+    } else {
+        schi_wr(&q->last->next, first);
+    }
+    q->last = last;
+    q->turned += n;
 }
 
-/* Take the whole stack and append it, turned, to the list. Under the lock. */
+/* Take the whole stack and list it, turned. Under the lock. */
 static void schi_inject_turn(schi_inject *q) {
-    schi_node *top = schi_load_seq(&q->top), *list = NULL, *oldest;
-    do {
-        if (top == NULL || top == SCHI_INJECT_CLOSED) return;
-    } while (!schi_cas_weak_seq(&q->top, &top, (schi_node *)NULL));
-    oldest = NULL;
-    for (schi_node *next; top != NULL; top = next) {
+    schi_node *top = schi_load_seq(&q->top), *list = NULL, *newest;
+    uint64_t n = 0;
+    if (top == NULL || top == SCHI_INJECT_CLOSED) return;
+    /* Whoever finds top NULL must not take the injector for empty. */
+    if (schi_load_rlx(&q->first) == NULL) { /* rlx: under the lock */
+        schi_store_rlx(&q->first, SCHI_INJECT_TURNING); /* rlx: the swap of top publishes it */
+    }
+    while (!schi_cas_weak_seq(&q->top, &top, (schi_node *)NULL)) continue;
+    newest = top;
+    for (schi_node *next; top != NULL; top = next, n++) {
         next = schi_rd(&top->next);
         schi_wr(&top->next, list);
         list = top;
-        if (oldest == NULL) oldest = top; /* the newest comes first here and ends up last */
     }
-    if (schi_load_rlx(&q->first) == NULL) { /* rlx: under the lock */
-        schi_store_rel(&q->first, list);    /* rel: pairs with acq in is_empty */
-    } else {
-        schi_wr(&q->last->next, list);
-    }
-    q->last = oldest;
+    schi_inject_list(q, list, newest, n);
 }
 
-/* Take up to max tasks, linked in order; returns how many. */
-static uint64_t schi_inject_pop(schi_inject *q, uint64_t max, schi_node **first) {
-    uint64_t n = 0;
+/* Push n nodes, linked in order, the last one's next NULL. false: closed, nothing was pushed. */
+static bool schi_inject_append(schi_inject *q, schi_node *first, schi_node *last, uint64_t n) {
+    bool open;
+    schi_lock(&q->lock);
+    schi_inject_turn(q); /* those were pushed before */
+    open = schi_load_seq(&q->top) != SCHI_INJECT_CLOSED;
+    if (open) schi_inject_list(q, first, last, n);
+    schi_unlock(&q->lock);
+    return open;
+}
+
+/* Tasks inside. total: that ever were, if it is not NULL. */
+static uint64_t schi_inject_len(schi_inject *q, uint64_t *total) {
+    uint64_t len;
+    schi_lock(&q->lock);
+    schi_inject_turn(q);
+    len = q->turned - q->popped;
+    if (total) *total = q->turned;
+    schi_unlock(&q->lock);
+    return len;
+}
+
+/* Take one part of so many of what is known to be inside, at least 1 and at most max tasks, linked
+ * in order; returns how many. */
+static uint64_t schi_inject_pop(schi_inject *q, uint64_t parts, uint64_t max, schi_node **first) {
+    uint64_t n = 0, share;
     schi_node *node, *end = NULL;
     if (schi_inject_is_empty(q)) return 0;
     schi_lock(&q->lock);
-    /* Between the exchange and the store of first the injector looks empty to others: whoever holds
-     * the lock takes the tasks, or leaves them in first before the lock goes. */
-    if (schi_load_rlx(&q->first) == NULL) schi_inject_turn(q); /* rlx: under the lock */
-    *first = node = schi_load_rlx(&q->first);                  /* rlx: under the lock */
+    if (q->turned - q->popped < max) schi_inject_turn(q);
+    share = (q->turned - q->popped) / parts + 1;
+    if (max > share) max = share;
+    *first = node = schi_load_rlx(&q->first); /* rlx: under the lock */
     while (node != NULL && n < max) {
         end = node;
         node = schi_rd(&node->next);
@@ -3308,9 +3354,8 @@ static uint64_t schi_inject_pop(schi_inject *q, uint64_t max, schi_node **first)
     }
     if (n > 0) {
         schi_wr(&end->next, (schi_node *)NULL);
-        schi_store_rel(&q->first, node);                    /* rel: pairs with acq in is_empty */
-        /* rel: pairs with acq in len; rlx: only written under the lock */
-        schi_store_rel(&q->popped, schi_load_rlx(&q->popped) + n);
+        schi_store_rel(&q->first, node); /* rel: pairs with acq in is_empty */
+        q->popped += n;
     }
     schi_unlock(&q->lock);
     return n;
@@ -5377,7 +5422,8 @@ typedef struct schi_thread {
 /* Who waits. Lives in the waiter's frame, until it has been granted: only one of those who could do
  * it does, the one that claims it. The waiter claims it itself when it gives up. */
 typedef struct schi_waiter {
-    SCHI_ATOMIC(uint32_t) claimed; /* any; unused if only one could grant it */
+    SCHI_ATOMIC(uint32_t) claimed; /* any */
+    bool alone;          /* fixed: one operation; its completion grants without a claim */
     sch_task *task;      /* a task: granted */
     schi_thread *driver; /* a visitor that runs tasks meanwhile: done, under its idle lock */
     bool done;           /* under that lock */
@@ -5395,6 +5441,10 @@ typedef struct schi_pool {
     unsigned max;            /* fixed */
     bool coming;             /* a thread was given a job and has not begun it */
     bool closed;
+    bool may_spin;           /* fixed: there are CPUs enough */
+    bool spinning;           /* an idle thread that does not sleep yet */
+    uint8_t spin_pause;      /* times to go to sleep at once after the last spin that was in vain */
+    uint8_t spin_wait;       /* of those, still to come */
 } schi_pool;
 
 enum { SCHI_WALK_NONE, SCHI_WALK_BETWEEN, SCHI_WALK_BORROWS };
@@ -5418,6 +5468,7 @@ struct sch_runtime {
     unsigned made_cores;         /* fixed after start */
     unsigned histogram_len;      /* fixed: buckets of each */
     SCHI_ATOMIC(uint32_t) seen;  /* SCHI_SEE_...: what somebody wants to know of; rarely written */
+    SCHI_ATOMIC(uint32_t) closing; /* shutdown has begun */
     schi_idle idle;
     schi_inject inject;
     struct {
@@ -5446,13 +5497,17 @@ struct sch_runtime {
     /* Looks of the standby: whoever has its place. */
     schi_look *looks;
     uint64_t look_pushed;
-    bool look_injected;
     /* Tasks spawned and ended without a core; under shared_lock. */
-    schi_mutex shared_lock;
+    schi_mutex shared_lock SCHI_ALIGNED(SCH_CACHELINE);
     schi_heap *shared_heaps[SCHI_HEAP_CLASSES]; /* walkers take the lock */
-    schi_counter shared_spawned, shared_ended, shared_cancelled;
+    schi_counter shared_spawned, shared_jobs, shared_ended, shared_cancelled;
     bool shared_closed;
-    schi_counter remote_schedules, remote_wakes, alarms, looks_done, rescues;
+    /* Who pushes a task from outside may find the runtime freed as soon as that is done: see
+     * schi_outside_left. */
+    SCHI_ATOMIC(uint64_t) spawners_left; /* of shared_spawned: queued, and the spawner has left */
+    SCHI_ATOMIC(uint64_t) wakers_came, wakers_left;
+    SCHI_ATOMIC(uint32_t) guests SCHI_ALIGNED(SCH_CACHELINE); /* visits, and who looks at tasks */
+    schi_counter remote_wakes, alarms, looks_done, rescues;
     SCHI_ATOMIC(uint64_t) seeds; /* of the cores' generators */
     SCHI_ATOMIC(schi_trace *) trace; /* of threads without a core, under trace_lock */
     schi_spinlock trace_lock;
@@ -5463,8 +5518,6 @@ struct sch_runtime {
     SCHI_ATOMIC(uint32_t) walking; /* SCHI_WALK_...: somebody looks at tasks [17.2] */
     struct schi_watchdog *watchdog; /* fixed after start; NULL: none */
     SCHI_ATOMIC(uint32_t) signalled; /* sch_wake_signal pushed something */
-    SCHI_ATOMIC(uint32_t) guests; /* threads not ours in schi_schedule, and visits */
-    SCHI_ATOMIC(uint32_t) closing; /* shutdown has begun */
     SCHI_ATOMIC(int64_t) live;   /* during shutdown: tasks alive, plus SCHI_NOT_IN for each open */
     schi_event start;            /* the number of cores is settled */
     schi_event started;          /* every worker has called on_thread_start */
@@ -5867,7 +5920,7 @@ static bool schi_work_visible(sch_runtime *rt) {
 /* Queueing --------------------------------------------------------------------------------------*/
 
 static void schi_push_inject(schi_thread *th, sch_runtime *rt, sch_task *task) {
-    bool pushed = schi_inject_push(&rt->inject, &task->node, &task->node, 1);
+    bool pushed = schi_inject_push(&rt->inject, &task->node);
     SCHI_ASSERT(pushed); /* closed only when no task lives */
     (void)pushed;
     schi_notify(th, rt);
@@ -5877,13 +5930,14 @@ static void schi_push_inject(schi_thread *th, sch_runtime *rt, sch_task *task) {
 static void schi_push_overflow(schi_core *core, sch_task *task) {
     schi_node *first = NULL, *last = NULL;
     SCHI_INDEX n = schi_runq_take_half(&core->q, &first, &last);
+    schi_wr(&task->node.next, (schi_node *)NULL);
     if (n == 0) { /* a thief is at work: this one alone */
         first = &task->node;
     } else {
         schi_wr(&last->next, &task->node);
     }
     schi_count(&core->m.overflows, 1);
-    (void)schi_inject_push(&core->rt->inject, first, &task->node, (uint64_t)n + 1);
+    (void)schi_inject_append(&core->rt->inject, first, &task->node, (uint64_t)n + 1);
 }
 
 /* So many are queued now, 0: the ring is full. */
@@ -5905,23 +5959,24 @@ static inline void schi_push_back(schi_thread *th, schi_core *core, sch_task *ta
     }
 }
 
-/* A thread that is not the runtime's queues a task. As soon as that is done the task may run and
- * end, and somebody may free the runtime; sch_runtime_free waits until guests have left. Until it
- * is done the task, and so the runtime, cannot end: that is when to enter. */
-static bool schi_guest_enter(schi_thread *th, sch_runtime *rt) {
-    if (th && th->rt == rt && th->kind != SCHI_VISITOR) return false; /* joined before the free */
-    schi_add_seq(&rt->guests, 1u);
-    return true;
+/* Queue a task from a thread that has no core of this runtime. As soon as that is done the task may
+ * run and end, and somebody may free the runtime, which waits until we say that we have left. Until
+ * it is done the task, and so the runtime, cannot end: that is when to come. */
+static SCHI_NOINLINE void schi_push_remote(schi_thread *th, sch_runtime *rt, sch_task *task) {
+    schi_add_seq(&rt->wakers_came, (uint64_t)1);
+    schi_push_inject(th, rt, task);
+    schi_add_seq(&rt->wakers_left, (uint64_t)1);
 }
 
-static void schi_guest_leave(sch_runtime *rt) { schi_sub_seq(&rt->guests, 1u); }
+/* Who spawned a task of the shared heaps, and was counted there, is done with the runtime. */
+static void schi_spawner_leaves(sch_runtime *rt) {
+    schi_add_seq(&rt->spawners_left, (uint64_t)1);
+}
 
-/* Queue a task from a thread that has no core of this runtime. */
-static SCHI_NOINLINE void schi_push_remote(schi_thread *th, sch_runtime *rt, sch_task *task) {
-    bool guest = schi_guest_enter(th, rt);
-    schi_count_shared(&rt->remote_schedules, 1);
-    schi_push_inject(th, rt, task);
-    if (guest) schi_guest_leave(rt);
+/* No task lives, so that nobody comes any more: has everybody left who queued one from outside? */
+static bool schi_outside_left(sch_runtime *rt) {
+    return schi_load_seq(&rt->spawners_left) == schi_counted(&rt->shared_spawned) &&
+           schi_load_seq(&rt->wakers_left) == schi_load_seq(&rt->wakers_came);
 }
 
 /* A task has become SCHEDULED and is ours to queue: to the LIFO slot of our core, or to the back of
@@ -5996,6 +6051,7 @@ static void schi_waiter_grant(schi_thread *th, schi_waiter *w) {
 
 /* Is it ours to grant this waiter? Everybody who might asks, and one is told yes. */
 static bool schi_waiter_claim(schi_waiter *w) {
+    if (w->alone) return true;
     return schi_xchg_acqrel(&w->claimed, 1u) == 0; /* acqrel: the loser sees what the winner did */
 }
 
@@ -6030,18 +6086,26 @@ typedef struct schi_expired {
     struct {
         schi_waiter *waiter; /* NULL: a task */
         sch_task *task;
-        bool wake; /* a poll task, of which we hold a reference; else it is to be queued */
+        bool wake; /* a poll task that runs, of which we hold a reference; else to be queued */
     } list[SCHI_EXPIRE_BATCH];
 } schi_expired;
 
+/* A poll task's operation is about to be done. true: the task waited, and is ours to queue; else it
+ * is to be woken, and we hold a reference. */
+static bool schi_poll_task_claim(sch_task *task) {
+    SCHI_STATE wait;
+    if (SCHI_LIKELY(schi_task_borrow(task, &wait))) return true; /* to keep */
+    schi_task_retain(task);
+    return false;
+}
+
 /* Have one granted, if that is ours to do. Whoever it is, what its operation is in may be gone as
  * soon as the operation's state says that it is done; a waiter that was claimed before, or a task
- * that we refer to, is not. */
+ * that is ours or that we refer to, is not. */
 static void schi_expire(schi_expired *out, void *waiter, bool for_poll) {
     if (for_poll) {
-        schi_task_retain((sch_task *)waiter);
         out->list[out->num].waiter = NULL;
-        out->list[out->num].wake = true;
+        out->list[out->num].wake = !schi_poll_task_claim((sch_task *)waiter);
         out->list[out->num++].task = (sch_task *)waiter;
     } else if (schi_waiter_claim((schi_waiter *)waiter)) {
         out->list[out->num++].waiter = (schi_waiter *)waiter;
@@ -6276,8 +6340,8 @@ static SCHI_NOINLINE schi_heap *schi_core_heap(schi_core *core, unsigned size_cl
     return heap;
 }
 
-/* A block from the shared heaps, for a caller without a core. */
-static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned size_class,
+/* A block from the shared heaps, for a caller without a core; schi_spawner_leaves is to follow. */
+static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned size_class, bool job,
                                                     int *error) {
     sch_task *task = NULL;
     schi_heap *heap;
@@ -6294,6 +6358,7 @@ static SCHI_NOINLINE sch_task *schi_task_new_shared(sch_runtime *rt, unsigned si
     if (heap && !closed) task = schi_heap_alloc(heap);
     if (task) {
         schi_count(&rt->shared_spawned, 1);
+        if (job) schi_count(&rt->shared_jobs, 1);
         schi_task_set_id(task, schi_counted(&rt->shared_spawned) * SCHI_ID_STEP);
     }
     *error = closed ? ESHUTDOWN : ENOMEM;
@@ -6317,7 +6382,7 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
     if (SCHI_UNLIKELY(rt->config.task_times)) {
         size_class = schi_heap_class(state_size + sizeof(schi_times));
     }
-    if (SCHI_UNLIKELY(core == NULL)) return schi_task_new_shared(rt, size_class, error);
+    if (SCHI_UNLIKELY(core == NULL)) return schi_task_new_shared(rt, size_class, job, error);
     *error = ESHUTDOWN;
     /* rlx: the first to say no; core->closed is what shutdown counts on, and comes later. */
     if (SCHI_UNLIKELY(schi_load_rlx(&rt->closing) != 0)) return NULL;
@@ -6338,10 +6403,10 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
  *   Uses [11.1].  Used by [11.4] [11.5].  Tests: tests/unit/worker.c
  *================================================================================================*/
 
-/* Take up to max tasks from the injector: the first is returned, the others go to our ring. */
-static sch_task *schi_take_injected(schi_core *core, uint64_t max) {
+/* Take a part of the injector, at most max tasks: one is returned, the others go to our ring. */
+static sch_task *schi_take_injected(schi_core *core, uint64_t parts, uint64_t max) {
     schi_node *node = NULL, *next;
-    uint64_t n = schi_inject_pop(&core->rt->inject, max, &node);
+    uint64_t n = schi_inject_pop(&core->rt->inject, parts, max, &node);
     sch_task *first;
     if (n == 0) return NULL;
     schi_count(&core->m.injected, n);
@@ -6356,11 +6421,9 @@ static sch_task *schi_take_injected(schi_core *core, uint64_t max) {
 
 /* This core's share of the injector, so that one batch does not take what others wait for, nor fill
  * the ring so far that it overflows at once. */
-static uint64_t schi_fair_share(schi_core *core, SCHI_INDEX len) {
-    uint64_t share = schi_inject_len(&core->rt->inject) / core->rt->num_cores + 1;
+static sch_task *schi_take_share(schi_core *core, SCHI_INDEX len) {
     uint64_t room = (SCHI_INDEX)(SCH_RUNQ_CAP - len) / 2u;
-    if (share > room) share = room;
-    return share > 0 ? share : 1;
+    return schi_take_injected(core, core->rt->num_cores, room > 0 ? room : 1);
 }
 
 /* The injector's turn although tasks are queued here. While it holds more, it has one batch for
@@ -6372,7 +6435,7 @@ static SCHI_NOINLINE sch_task *schi_next_injected(schi_core *core) {
     schi_count(&core->m.inject_turns, 1);
     if (schi_inject_is_empty(&core->rt->inject)) return NULL;
     len = schi_runq_len(&core->q);
-    task = schi_take_injected(core, schi_fair_share(core, len));
+    task = schi_take_share(core, len);
     len = schi_runq_len(&core->q) + 1;
     if (len < core->inject_left && !schi_inject_is_empty(&core->rt->inject)) {
         core->inject_left = len;
@@ -6389,7 +6452,7 @@ static SCHI_NOINLINE sch_task *schi_next_lifo(schi_thread *th, schi_core *core) 
         SCH_LIFO_CAP) { /* two tasks that wake each other must not starve the rest */
         core->lifo_polls = 0;
         node = core->alone ? schi_runq_pop_alone(&core->q) : schi_runq_pop(&core->q);
-        other = node ? schi_task_of(node) : schi_take_injected(core, 1);
+        other = node ? schi_task_of(node) : schi_take_injected(core, 1, 1);
         if (other) {
             node = core->alone ? schi_lifo_take_alone(&core->q) : schi_lifo_take(&core->q);
             if (node) schi_push_back(th, core, schi_task_of(node));
@@ -6430,7 +6493,7 @@ static bool schi_core_due(schi_core *core, sch_task **task) {
 static SCHI_NOINLINE sch_task *schi_next_from_injector(schi_core *core) {
     sch_task *task = NULL;
     if (!schi_inject_is_empty(&core->rt->inject)) {
-        task = schi_take_injected(core, schi_fair_share(core, 0));
+        task = schi_take_share(core, 0);
     }
     if (task) schi_count(&core->m.polls, 1);
     return task;
@@ -6605,7 +6668,7 @@ static void schi_core_drain(schi_core *core) {
     schi_node *node = core->next ? &core->next->node : schi_lifo_take(&core->q);
     core->next = NULL;
     while (node || (node = schi_lifo_take(&core->q)) || (node = schi_runq_pop(&core->q))) {
-        (void)schi_inject_push(&core->rt->inject, node, node, 1);
+        (void)schi_inject_push(&core->rt->inject, node);
         node = NULL;
     }
 }
@@ -7271,7 +7334,7 @@ static sch_task *schi_search(schi_thread *th) {
     if (schi_load_rlx(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) rounds = 1;
     for (unsigned round = 0; round < rounds && !task; round++) {
         for (unsigned i = 0; round > 0 && i < 8u << round; i++) schi_cpu_relax();
-        task = schi_take_injected(core, schi_fair_share(core, 0));
+        task = schi_take_share(core, 0);
         if (!task) task = schi_steal(th);
         if (!task) schi_count(&core->m.search_spins, 1);
     }
@@ -7288,7 +7351,7 @@ static void schi_stop_search(schi_thread *th) {
     uint64_t queued;
     th->searching = false;
     if (!last) return;
-    queued = schi_runq_len(&core->q) + schi_inject_len(&th->rt->inject);
+    queued = schi_runq_len(&core->q) + schi_inject_len(&th->rt->inject, NULL);
     /* rlx: a hint */
     if (queued > 0 && queued >= schi_load_rlx(&core->wake_len)) {
         schi_count(&core->m.relays, 1);
@@ -7314,10 +7377,9 @@ static unsigned schi_look_at_core(schi_core *core, schi_look *look) {
 }
 
 static unsigned schi_look_at_injector(sch_runtime *rt) {
-    uint64_t popped = schi_load_acq(&rt->inject.popped); /* acq: only compared */
-    uint64_t late = rt->look_injected && popped < rt->look_pushed ? rt->look_pushed - popped : 0;
-    rt->look_injected = !schi_inject_is_empty(&rt->inject);
-    rt->look_pushed = popped + schi_inject_len(&rt->inject);
+    uint64_t pushed, len = schi_inject_len(&rt->inject, &pushed), popped = pushed - len;
+    uint64_t late = popped < rt->look_pushed ? rt->look_pushed - popped : 0;
+    rt->look_pushed = pushed;
     return late < rt->num_cores ? (unsigned)late : rt->num_cores;
 }
 
@@ -7801,10 +7863,15 @@ static void *schi_worker_main(void *thread) {
  *   that a burst of short ones does not wake or make a thread each. Whoever arrives calls the next
  *   one for what is queued, before its own job, which may block. So jobs are queued only while
  *   somebody is coming, or all threads that may be made have a job, or none could be made.
+ *
+ *   A wake costs its sender some 8 us and takes more than 10 to arrive. So one idle thread looks
+ *   for a job for a few times as long before it sleeps; each time that was in vain it does so more
+ *   rarely, once in 64 times at last: who has few jobs does not pay for it.
  *================================================================================================*/
 static int schi_pool_init(schi_pool *p, unsigned max) {
     memset(p, 0, sizeof *p);
     p->max = max;
+    p->may_spin = SCH_POOL_SPIN_NS > 0 && schi_cpu_count() > 1;
     return schi_mutex_init(&p->lock);
 }
 
@@ -7819,11 +7886,17 @@ static void schi_pool_unlist(schi_pool *p, schi_thread *th) {
     schi_count(&p->idle_threads, (uint64_t)-1);
 }
 
+/* Whoever was idle last gets the next job; before all others the one who spins. */
 static void schi_pool_list(schi_pool *p, schi_thread *th) {
-    th->idle_prev = NULL;
-    th->idle_next = p->idle;
-    if (p->idle) p->idle->idle_prev = th;
-    p->idle = th;
+    schi_thread *before = p->spinning ? p->idle : NULL;
+    th->idle_prev = before;
+    th->idle_next = before ? before->idle_next : p->idle;
+    if (th->idle_next) th->idle_next->idle_prev = th;
+    if (before) {
+        before->idle_next = th;
+    } else {
+        p->idle = th;
+    }
     th->idle = true;
     schi_count(&p->idle_threads, 1);
 }
@@ -7943,47 +8016,79 @@ static void schi_job_run(schi_thread *th, sch_task *task) {
     schi_task_end(th, task, 0);
 }
 
-/* The next job of a thread of the pool; NULL: it shall end, and is no longer counted. */
-static sch_task *schi_pool_next(schi_thread *th) {
+/* Shall this thread, which is about to be listed, spin before it sleeps? Under the lock. */
+static bool schi_pool_spins(schi_pool *p) {
+    if (!p->may_spin || p->spinning) return false;
+    if (p->spin_wait > 0) {
+        p->spin_wait--;
+        return false;
+    }
+    return true;
+}
+
+/* It did, and got a job or did not. Under the lock. */
+static void schi_pool_spun(schi_pool *p, bool paid) {
+    p->spinning = false;
+    p->spin_pause = paid ? 0 : p->spin_pause < 32 ? (uint8_t)(2 * p->spin_pause + 1) : 63;
+    p->spin_wait = p->spin_pause;
+}
+
+/* Wait for a job, which is in th->job then. false: none came, it shall end. Under the lock,
+ * which is let go meanwhile. */
+static bool schi_pool_rest(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_pool *p = &rt->pool;
+    bool spins = schi_pool_spins(p), paid, woken;
+    schi_pool_list(p, th);
+    p->spinning |= spins;
+    schi_unlock(&p->lock);
+    if (SCHI_UNLIKELY(rt->config.paused_clock)) {
+        schi_lock(&rt->idle.lock);
+        schi_clock_may_jump(rt);
+        schi_unlock(&rt->idle.lock);
+    }
+    if (spins) {
+        paid = schi_parker_spin(&th->sleeper.parker, SCH_POOL_SPIN_NS);
+        schi_lock(&p->lock);
+        schi_pool_spun(p, paid);
+        schi_unlock(&p->lock);
+    }
+    woken = schi_park(&th->sleeper.parker,
+                      schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns));
+    schi_lock(&p->lock);
+    if (th->idle) { /* nobody gave us a job */
+        schi_pool_unlist(p, th);
+        return woken && !p->closed;
+    }
+    if (!woken) { /* its unpark is on the way */
+        schi_unlock(&p->lock);
+        (void)schi_park(&th->sleeper.parker, UINT64_MAX);
+        schi_lock(&p->lock);
+    }
+    return true;
+}
+
+/* The next job of a thread of the pool; NULL: it shall end, and is no longer counted. */
+static sch_task *schi_pool_next(schi_thread *th) {
+    schi_pool *p = &th->rt->pool;
     sch_task *task = th->job;
     th->job = NULL;
     while (!task) {
-        bool woken = false, leave;
         schi_lock(&p->lock);
         if (p->first) {
             task = schi_pool_dequeue(p);
             schi_unlock(&p->lock);
             return task;
         }
-        leave = p->closed;
-        if (!leave) {
-            schi_pool_list(p, th);
-            schi_unlock(&p->lock);
-            if (SCHI_UNLIKELY(rt->config.paused_clock)) {
-                schi_lock(&rt->idle.lock);
-                schi_clock_may_jump(rt);
-                schi_unlock(&rt->idle.lock);
-            }
-            woken = schi_park(&th->sleeper.parker,
-                              schi_saturating_add(schi_now_ns(), rt->config.keep_alive_ns));
-            schi_lock(&p->lock);
-            if (th->idle) { /* nobody gave us a job */
-                schi_pool_unlist(p, th);
-                leave = !woken || p->closed;
-            }
-            task = th->job;
-            th->job = NULL;
-        }
-        if (leave) {
+        if (p->closed || !schi_pool_rest(th)) {
             p->live--;
             schi_count(&p->threads, (uint64_t)-1);
+            schi_unlock(&p->lock);
+            return NULL;
         }
+        task = th->job;
+        th->job = NULL;
         schi_unlock(&p->lock);
-        if (leave) return NULL;
-        if (task && !woken)
-            (void)schi_park(&th->sleeper.parker, UINT64_MAX); /* its unpark is on the way */
     }
     schi_pool_arrive(th);
     return task;
@@ -8188,7 +8293,7 @@ static void schi_visit_end(schi_thread *th) {
     th->rt->threads[th->number] = NULL;
     schi_unlock(&th->rt->idle.lock);
     schi_parker_drop(&th->sleeper.parker);
-    schi_guest_leave(th->rt);
+    schi_sub_seq(&th->rt->guests, 1u);
 }
 
 /* A visitor of a SCH_CURRENT_THREAD runtime runs its tasks until the waiter is done. */
@@ -8628,12 +8733,15 @@ static int schi_shutdown(schi_thread *th, sch_runtime *rt, uint64_t timeout, boo
  *   Waiter      a record in the frame that waits (schi_waiter). Who completes claims it *before*
  *               its operation becomes DONE: until then the waiter cannot leave. Who claims it
  *               grants it, after that, and touches neither afterwards.
- *   Leaving     the waiter claims itself - or somebody has, then it waits for that grant - and then
- *               revokes every operation that is pending. One that is BUSY is about to become DONE:
- *               with LISTEN set it grants once more.
+ *   Leaving     the waiter revokes every operation that is pending. Unless all are removed somebody
+ *               may have claimed it, and it waits for that grant; or it claims itself. An operation
+ *               that is pending even then is BUSY, about to become DONE: with LISTEN set it grants
+ *               once more. Who waits for one operation alone is granted by it if it cannot be
+ *               removed: nobody need claim.
  *   So each grant is waited for exactly once, no operation is known to anybody once the wait has
  *   returned, and a result that came is in op->result.
- *   Poll tasks have no frame: a completion wakes the task, holding a reference; the task's pending
+ *   Poll tasks have no frame: a completion takes the task if it waits, so that it cannot end before
+ *   it is queued; one that runs it wakes, holding a reference. The task's pending
  *   operations are linked from task->arg, so that they can be revoked when it is dropped.
  */
 /* It happened. The operation may be gone at once after its state is set. */
@@ -8641,16 +8749,24 @@ static void schi_op_finish(sch_op *op, uint32_t state) {
     schi_thread *th = schi_self();
     if (op->in_poll_task) {
         sch_task *task = (sch_task *)op->waiter;
-        schi_task_retain(task);
+        bool ours = schi_poll_task_claim(task);
         schi_store_rel(schi_op_state(op), state); /* rel: pairs with acq in get */
+        if (SCHI_LIKELY(ours)) {
+            schi_schedule(th, task);
+            return;
+        }
         schi_wake(th, task);
         schi_task_release(th ? th->core : NULL, task);
     } else {
         schi_waiter *w = (schi_waiter *)op->waiter;
-        bool first = schi_waiter_claim(w);
-        /* acqrel: pairs with acq in get, and with LISTEN. */
-        uint32_t old = schi_xchg_acqrel(schi_op_state(op), state);
-        if (first || (old & SCHI_OP_LISTEN)) schi_waiter_grant(th, w);
+        bool first = schi_waiter_claim(w), listens = false;
+        if (w->alone) {
+            schi_store_rel(schi_op_state(op), state); /* rel: pairs with acq in get */
+        } else {
+            /* acqrel: pairs with acq in get, and with LISTEN. */
+            listens = (schi_xchg_acqrel(schi_op_state(op), state) & SCHI_OP_LISTEN) != 0;
+        }
+        if (first || listens) schi_waiter_grant(th, w);
     }
 }
 
@@ -8768,18 +8884,25 @@ static void schi_waits_for_ops(schi_thread *th, sch_op *const *ops, size_t n) {
     schi_frame_of(th)->many = n > 1;
 }
 
-/* Leave: afterwards nobody knows of the waiter or of a pending operation. */
-static void schi_await_leave(schi_await *a, bool granted, sch_op *const *ops, size_t n) {
-    if (!granted && !schi_waiter_claim(&a->w)) {
+/* Leave: afterwards nobody knows of a pending operation. settled: the waiter has been granted or
+ * claimed. Returns whether it is then: not if each operation was removed before anybody claimed. */
+static bool schi_await_leave(schi_await *a, bool settled, sch_op *const *ops, size_t n) {
+    bool removed = true;
+    for (size_t i = 0; i < n; i++) {
+        bool pending = schi_op_get(ops[i]) == SCHI_OP_PENDING;
+        if (pending && ops[i]->type->cancel(ops[i]) == SCH_OP_REMOVED) {
+            schi_op_set(ops[i], SCHI_OP_IDLE);
+        } else {
+            removed = false;
+        }
+    }
+    if (removed) return settled;
+    if (!settled && (a->w.alone || !schi_waiter_claim(&a->w))) {
         if (a->w.task) schi_waits_for_ops(a->th, ops, n);
         (void)schi_await_grant(a, false, SCH_FOREVER);
     }
     for (size_t i = 0; i < n; i++) {
-        sch_op_revoked how;
-        if (schi_op_get(ops[i]) != SCHI_OP_PENDING) continue;
-        how = ops[i]->type->cancel(ops[i]);
-        if (how == SCH_OP_REMOVED) schi_op_set(ops[i], SCHI_OP_IDLE);
-        if (how != SCH_OP_BUSY) continue;
+        if (schi_op_get(ops[i]) != SCHI_OP_PENDING) continue; /* else it is BUSY */
         /* acqrel: pairs with the exchange in finish. */
         if (schi_or_acqrel(schi_op_state(ops[i]), (uint32_t)SCHI_OP_LISTEN) == SCHI_OP_PENDING) {
             if (a->w.task) schi_waits_for_ops(a->th, &ops[i], 1);
@@ -8787,6 +8910,7 @@ static void schi_await_leave(schi_await *a, bool granted, sch_op *const *ops, si
         }
         schi_op_set(ops[i], schi_op_get(ops[i]) & ~(uint32_t)SCHI_OP_LISTEN);
     }
+    return true;
 }
 
 /* The first operation that is done, n: none. */
@@ -8803,12 +8927,13 @@ static SCHI_INLINE int schi_await_round(schi_await *a, sch_op *const *ops, size_
     bool granted = false, over = deadline == 0;
     bool cancelled = schi_is_cancelled(a->th);
     schi_store_rlx(&a->w.claimed, 0u); /* rlx: nobody knows us */
+    a->w.alone = n == 1 && !limit;
     a->w.deadline = limit ? SCH_FOREVER : deadline;
     for (size_t i = 0; i < n; i++) {
         bool done = schi_op_begin(ops[i], &a->w, false);
         if (a->w.task) a->th = schi_self(); /* what it called may have moved the task */
         if (!done) continue;
-        if (i > 0) schi_await_leave(a, false, ops, i); /* else nobody has heard of the waiter */
+        if (i > 0) (void)schi_await_leave(a, false, ops, i); /* else nobody knows the waiter */
         return 0;
     }
     if (limit && !cancelled) over = schi_op_begin(limit, &a->w, false);
@@ -8818,12 +8943,13 @@ static SCHI_INLINE int schi_await_round(schi_await *a, sch_op *const *ops, size_
         granted = schi_await_grant(a, true, a->w.deadline);
         if (!granted && a->w.task) cancelled = true;
     }
-    schi_await_leave(a, granted, ops, n);
-    if (limit) schi_await_leave(a, true, &limit, 1);
+    granted = schi_await_leave(a, granted, ops, n);
+    if (limit) (void)schi_await_leave(a, granted, &limit, 1);
     if (schi_ops_done(ops, n) < n) return 0;
     if (cancelled) return -ECANCELED;
     if (over || (limit && schi_op_get(limit) == SCHI_OP_DONE)) return -ETIMEDOUT;
-    return !a->w.task && deadline != SCH_FOREVER && schi_now_of(a->th) >= deadline ? -ETIMEDOUT : 0;
+    if (a->w.task || deadline == SCH_FOREVER) return 0;
+    return schi_now_of(a->th) >= deadline ? -ETIMEDOUT : 0;
 }
 
 /* Inline, so that one for a single operation has no loops. */
@@ -9035,18 +9161,31 @@ static sch_wait_kind schi_io_kind(uint32_t kind, uint32_t want) {
     }
 }
 
-static sch_io_op schi_io_op(const sch_io *io, uint32_t kind, uint32_t want) {
+/* Member by member: a memset of so much is one slow instruction. */
+static inline sch_io_op schi_io_op(const sch_io *io, uint32_t kind, uint32_t want) {
     sch_io_op op;
-    memset(&op, 0, sizeof op);
     op.op.type = &schi_io_type;
+    op.op.result = 0;
+    op.op.link = NULL;
+    op.op.waiter = NULL;
+    op.op.state = SCHI_OP_IDLE;
+    op.op.in_poll_task = false;
     op.op.kind = (uint8_t)schi_io_kind(kind, want);
-    if (io) op.io = *io;
+    op.op.wheel = 0;
+    op.io.record = io ? io->record : NULL;
+    op.io.generation = io ? io->generation : 0;
+    op.call.next = op.call.prev = NULL;
+    op.call.buffer = op.call.address = op.call.address_len = NULL;
+    op.call.length = 0;
     op.call.kind = kind;
+    op.call.flags = op.call.more = 0;
     op.call.want = want;
+    op.call.linked = op.call.waited = op.call.entered = false;
     return op;
 }
 
-static sch_io_op schi_io_data_op(const sch_io *io, uint32_t kind, const void *data, size_t len) {
+static inline sch_io_op schi_io_data_op(const sch_io *io, uint32_t kind, const void *data,
+                                        size_t len) {
     bool writes = kind == SCHI_CALL_WRITE || kind == SCHI_CALL_WRITEV || kind == SCHI_CALL_SENDTO;
     sch_io_op op = schi_io_op(io, kind, writes ? SCHI_WRITABLE : SCHI_READABLE);
     op.call.buffer = (void *)(uintptr_t)data;
@@ -9266,7 +9405,12 @@ static void schi_snapshot(sch_runtime *rt, sch_metrics_snapshot *out) {
     out->num_workers = rt->num_cores;
     out->num_alive_tasks = schi_num_alive(rt);
     out->num_running_tasks = schi_num_running(rt);
-    out->injection_queue_depth = schi_inject_len(&rt->inject);
+    out->injection_queue_depth = schi_inject_len(&rt->inject, NULL);
+    schi_lock(&rt->shared_lock);
+    out->remote_schedule_count =
+        schi_counted(&rt->shared_spawned) - schi_counted(&rt->shared_jobs);
+    schi_unlock(&rt->shared_lock);
+    out->remote_schedule_count += schi_load_seq(&rt->wakers_came);
     out->num_idle_workers = rt->num_cores - schi_idle_running(word);
     out->num_searching = schi_idle_searching(word);
     schi_lock(&rt->idle.lock);
@@ -9275,7 +9419,6 @@ static void schi_snapshot(sch_runtime *rt, sch_metrics_snapshot *out) {
     out->num_blocking_threads = schi_counted(&rt->pool.threads);
     out->num_idle_blocking_threads = schi_counted(&rt->pool.idle_threads);
     out->blocking_queue_depth = schi_counted(&rt->pool.queued);
-    out->remote_schedule_count = schi_counted(&rt->remote_schedules);
     out->remote_wake_count = schi_counted(&rt->remote_wakes);
     out->notify_no_core_count = schi_counted(&rt->no_cores);
     out->standby_alarm_count = schi_counted(&rt->alarms);
@@ -9791,13 +9934,13 @@ static int schi_walk_begin(sch_runtime *rt) {
     schi_add_seq(&rt->guests, 1u); /* sch_runtime_free waits */
     /* acqrel: what the walk before left is ours. */
     if (schi_cas_acqrel(&rt->walking, &none, (uint32_t)SCHI_WALK_BETWEEN)) return 0;
-    schi_guest_leave(rt);
+    schi_sub_seq(&rt->guests, 1u);
     return -EBUSY;
 }
 
 static void schi_walk_end(sch_runtime *rt) {
     schi_store_seq(&rt->walking, (uint32_t)SCHI_WALK_NONE);
-    schi_guest_leave(rt);
+    schi_sub_seq(&rt->guests, 1u);
 }
 
 /* Dump as text ----------------------------------------------------------------------------------*/
@@ -9967,7 +10110,7 @@ static int schi_dump(sch_runtime *rt, uint64_t timeout, sch_write_fn write, void
     schi_text_init(&t, write, user);
     schi_put(&t, "tasks "), schi_put_uint(&t, schi_num_alive(rt));
     schi_put(&t, ", workers "), schi_put_uint(&t, rt->num_cores);
-    schi_put(&t, ", in the injector "), schi_put_uint(&t, schi_inject_len(&rt->inject));
+    schi_put(&t, ", in the injector "), schi_put_uint(&t, schi_inject_len(&rt->inject, NULL));
     schi_put(&t, "\n");
     for (unsigned i = 0; i < rt->num_cores && t.result == 0; i++) {
         schi_dump_worker(&t, rt, i, polls[i], start, deadline);
@@ -10758,7 +10901,7 @@ SCH_API void sch_runtime_free(sch_runtime *rt) {
         return;
     }
     if (schi_shutdown_watched(rt, SCH_FOREVER, true) != 0) return;
-    while (schi_load_seq(&rt->guests) > 0) schi_os_yield(); /* wakers and visits yet to return */
+    while (schi_load_seq(&rt->guests) > 0 || !schi_outside_left(rt)) schi_os_yield();
     schi_runtime_unmake(rt, SCHI_MADE);
 }
 
@@ -10810,14 +10953,11 @@ static SCHI_NOINLINE int schi_spawn_failed(schi_thread *th, const sch_spawn_desc
 /* Have a new blocking job run. 0, or a positive errno: it has been dropped. */
 static SCHI_NOINLINE int schi_spawn_job(schi_thread *th, sch_runtime *rt, schi_core *core,
                                         sch_task *task) {
-    bool guest = schi_guest_enter(th, rt);
-    int error;
-    error = schi_pool_submit(th, rt, task);
+    int error = schi_pool_submit(th, rt, task);
     if (error) {
         schi_task_release(core, task); /* the handle */
         schi_task_end(th, task, SCHI_DROPPED);
     }
-    if (guest) schi_guest_leave(rt);
     return -error;
 }
 
@@ -10859,7 +10999,7 @@ static SCHI_NOINLINE int schi_spawn_any(schi_thread *th, sch_runtime *rt, const 
                                         sch_task **out) {
     schi_core *core = th ? th->core : NULL;
     sch_task *task;
-    int error = EINVAL;
+    int error = 0;
     if (!rt && th) rt = th->rt;
     if (!schi_is_runtime(rt)) {
         return schi_spawn_failed(th, q->desc, q->arg, schi_runtime_error(rt));
@@ -10873,13 +11013,16 @@ static SCHI_NOINLINE int schi_spawn_any(schi_thread *th, sch_runtime *rt, const 
     schi_task_fill(task, q);
     *out = task;
     if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_spawn(th, rt, task);
-    if (q->kind & SCHI_JOB) return schi_spawn_job(th, rt, core, task);
-    if (SCHI_LIKELY(core != NULL)) {
+    error = 0;
+    if (q->kind & SCHI_JOB) {
+        error = schi_spawn_job(th, rt, core, task);
+    } else if (core) {
         schi_push_back(th, core, task);
     } else {
-        schi_push_remote(th, rt, task);
+        schi_push_inject(th, rt, task);
     }
-    return 0;
+    if (!core) schi_spawner_leaves(rt);
+    return error;
 }
 
 /* The same. What most spawns are is done here: on a core of this runtime, which has a block ready,
@@ -11120,16 +11263,15 @@ SCH_API void sch_wake_signal(sch_task *task) {
         goto out;
     }
     if (schi_seen(rt) & SCHI_SEE_TIMES) schi_stamp(&schi_times_of(task)->queued, schi_now_ns());
-    schi_add_seq(&rt->guests, 1u); /* as in schi_guest_enter, without a look at the thread */
-    schi_count_shared(&rt->remote_schedules, 1);
-    (void)schi_inject_push(&rt->inject, &task->node, &task->node, 1);
+    schi_add_seq(&rt->wakers_came, (uint64_t)1); /* as in schi_push_remote */
+    (void)schi_inject_push(&rt->inject, &task->node);
     schi_store_seq(&rt->signalled, 1u);
     for (int i = SCHI_WATCH; i <= (rt->idle.has_standby ? SCHI_STANDBY : SCHI_WATCH); i++) {
         /* Who has a seat, or takes it next, looks and notifies; who runs comes by cases 1, 2. */
         schi_unpark(&rt->seats[i].parker, &rt->seats[i].alarm);
     }
     if (schi_load_seq(&rt->ring) != 0) schi_ring_loop(rt);
-    schi_guest_leave(rt);
+    schi_add_seq(&rt->wakers_left, (uint64_t)1);
 out:
     errno = saved;
 }
@@ -11625,7 +11767,7 @@ SCH_API size_t sch_num_alive_tasks(const sch_runtime *rt) {
 }
 
 SCH_API size_t sch_injection_queue_depth(const sch_runtime *rt) {
-    return schi_is_runtime(rt) ? (size_t)schi_inject_len(&schi_unconst(rt)->inject) : 0;
+    return schi_is_runtime(rt) ? (size_t)schi_inject_len(&schi_unconst(rt)->inject, NULL) : 0;
 }
 
 SCH_API int sch_worker_metrics(const sch_runtime *rt, unsigned worker,
@@ -11746,7 +11888,7 @@ SCH_API int sch_trace_write(sch_runtime *rt, sch_write_fn write, void *user) {
     schi_add_seq(&rt->guests, 1u); /* sch_runtime_free waits */
     schi_text_init(&text, write, user);
     result = schi_trace_write(rt, &text);
-    schi_guest_leave(rt);
+    schi_sub_seq(&rt->guests, 1u);
     return result;
 }
 

@@ -11,6 +11,7 @@
 #define SCHI_INDEX_BITS 8
 #define SCH_LIFO_CAP 2
 #define SCH_SPIN_ROUNDS 1
+#define SCH_POOL_SPIN_NS 0 /* it only looks, and time stands still meanwhile */
 #define SCH_EVENT_INTERVAL 2
 #define SCH_STACK_CACHE 2
 #define SCH_STACK_SIZE 32768

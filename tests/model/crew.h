@@ -163,7 +163,7 @@ static void bare_free(bare *b) {
         MODEL_EXPECT(schi_core_is_empty(rt->cores[i]) && !rt->cores[i]->next);
         schi_runq_check(&rt->cores[i]->q);
     }
-    MODEL_EXPECT(schi_inject_is_empty(&rt->inject) && schi_inject_len(&rt->inject) == 0);
+    MODEL_EXPECT(schi_inject_is_empty(&rt->inject) && schi_inject_len(&rt->inject, NULL) == 0);
     schi_runtime_unmake(rt, SCHI_MADE);
 }
 

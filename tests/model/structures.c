@@ -404,7 +404,7 @@ static void overflow_work(void *shared, unsigned me) {
     th->rescue = true; /* it takes what is not worth a wake */
     task = schi_steal(th);
     if (task) (void)parcel_take(&task->node);
-    task = schi_take_injected(core, 2);
+    task = schi_take_injected(core, 1, 2);
     if (task) (void)parcel_take(&task->node);
     core_drain(th);
 }
@@ -535,21 +535,21 @@ static post_case *post_new(unsigned sent) {
 
 static bool post_one(post_case *p, unsigned id) {
     schi_node *node = parcel_send(&p->all, id);
-    return schi_inject_push(&p->q, node, node, 1);
+    return schi_inject_push(&p->q, node);
 }
 
 static bool post_two(post_case *p, unsigned id) {
     schi_node *first = parcel_send(&p->all, id), *second = parcel_send(&p->all, id + 1);
     schi_wr(&first->next, second);
-    return schi_inject_push(&p->q, first, second, 2);
+    return schi_inject_append(&p->q, first, second, 2);
 }
 
 /* Pop up to max. Ids below `batch` come from one producer in order, the others are of another. */
 static uint64_t post_pop(post_case *p, uint64_t max, unsigned batch, unsigned next[2]) {
     schi_node *node = NULL;
     uint64_t n, seen = 0;
-    MODEL_EXPECT(schi_inject_len(&p->q) <= p->sent);
-    n = schi_inject_pop(&p->q, max, &node);
+    MODEL_EXPECT(schi_inject_len(&p->q, NULL) <= p->sent);
+    n = schi_inject_pop(&p->q, 1, max, &node);
     MODEL_EXPECT(n <= max);
     for (schi_node *after; seen < n; seen++, node = after) {
         after = schi_rd(&node->next);
@@ -562,7 +562,7 @@ static uint64_t post_pop(post_case *p, uint64_t max, unsigned batch, unsigned ne
 static void post_end(post_case *p, unsigned batch) {
     unsigned next[2] = {0, 0};
     while (post_pop(p, 3, batch, next) > 0) continue;
-    MODEL_EXPECT(schi_inject_is_empty(&p->q) && schi_inject_len(&p->q) == 0);
+    MODEL_EXPECT(schi_inject_is_empty(&p->q) && schi_inject_len(&p->q, NULL) == 0);
     parcels_end(&p->all, p->sent);
     schi_inject_drop(&p->q);
 }
@@ -577,7 +577,7 @@ static void post_work(void *shared, unsigned me) {
         MODEL_EXPECT(post_two(p, 2));
     } else {
         for (int i = 0; i < 2; i++) {
-            if (!schi_inject_is_empty(&p->q)) MODEL_EXPECT(schi_inject_len(&p->q) >= 1);
+            if (!schi_inject_is_empty(&p->q)) MODEL_EXPECT(schi_inject_len(&p->q, NULL) >= 1);
             (void)post_pop(p, 2, 2, next);
         }
     }
@@ -587,6 +587,26 @@ MODEL(inject_two_producers, .bound = 3, .spurious = 1) {
     post_case *p = post_new(4);
     crew_run(3, post_work, p);
     post_end(p, 2);
+}
+
+/* Nobody pops: what was pushed or appended is never out of sight, while others count. */
+static void post_and_count(void *shared, unsigned me) {
+    post_case *p = (post_case *)shared;
+    if (me == 1) {
+        MODEL_EXPECT(schi_inject_len(&p->q, NULL) <= 3);
+    } else if (me == 2) {
+        MODEL_EXPECT(post_two(p, 1));
+    } else {
+        MODEL_EXPECT(post_one(p, 0));
+        for (int i = 0; i < 3; i++) MODEL_EXPECT(!schi_inject_is_empty(&p->q));
+        MODEL_EXPECT(schi_inject_len(&p->q, NULL) >= 1);
+    }
+}
+
+MODEL(inject_in_sight, .bound = 4, .stale = 2) {
+    post_case *p = post_new(3);
+    crew_run(3, post_and_count, p);
+    post_end(p, 1);
 }
 
 static void post_to_two(void *shared, unsigned me) {
@@ -654,7 +674,7 @@ static void dance_work(void *shared, unsigned me) {
         x->seen = !schi_inject_is_empty(&x->b->rt->inject);
         return;
     }
-    MODEL_EXPECT(schi_inject_push(&x->b->rt->inject, x->node, x->node, 1));
+    MODEL_EXPECT(schi_inject_push(&x->b->rt->inject, x->node));
     x->relied = !schi_idle_may_wake(d, schi_idle_handshake(d));
 }
 
@@ -671,7 +691,7 @@ static void dance_run(void (*leave)(dance_case *x), unsigned cores, bool searchi
     MODEL_EXPECT(x->seen || !x->relied);
     model_outcome((x->seen ? 1u : 0u) + (x->relied ? 2u : 0u));
     (void)schi_idle_take_back(&x->b->rt->idle, 0);
-    MODEL_EXPECT(schi_inject_pop(&x->b->rt->inject, 2, &node) == 1);
+    MODEL_EXPECT(schi_inject_pop(&x->b->rt->inject, 1, 2, &node) == 1);
     MODEL_EXPECT(node == x->node && parcel_take(node) == 0);
     bare_free(x->b);
 }

@@ -286,7 +286,7 @@ MODEL(task_end_vs_join_vs_release, .bound = 3, .spurious = 1) {
 static sch_task *job_new(task_case *c, sch_fn run) {
     int error = 0;
     schi_thread *th = c->b->thread[1];
-    sch_task *task = schi_task_new_shared(c->b->rt, 0, &error);
+    sch_task *task = schi_task_new_shared(c->b->rt, 0, true, &error);
     MODEL_EXPECT(task != NULL);
     task->on.thread = c->b->thread[1], schi_store_rlx(&task->desc, (const sch_spawn_desc *)NULL);
     schi_store_rlx(&task->fn, run), task->arg = c;

@@ -283,6 +283,42 @@ MODEL(op_vs_limit, .bound = 2, .spurious = 1, .outcomes = 3) {
     model_outcome(c->index == 0);
 }
 
+/* Nobody completes it; the deadline against a cancellation. Whoever claims the waiter is waited
+ * for, also if the operation could be removed. */
+MODEL(op_limit_vs_cancel, .bound = 3, .spurious = 1, .outcomes = 7) {
+    wait_case *c = wait_new(true, 1);
+    c->with_limit = true;
+    wait_time(c);
+    wait_run(c, wait_expire, cancel_waiter);
+    MODEL_EXPECT(c->index == -ETIMEDOUT || c->index == -ECANCELED || c->index == INT_MIN);
+    model_outcome(c->index == -ETIMEDOUT ? 0 : c->index == -ECANCELED ? 1 : 2);
+}
+
+static void serve_and_cancel(wait_case *c) {
+    if (model_choose(2)) {
+        serve_0(c);
+        cancel_waiter(c);
+    } else {
+        cancel_waiter(c);
+        serve_0(c);
+    }
+}
+
+/* All three. */
+MODEL(op_limit_vs_cancel_and_complete, .bound = 3, .spurious = 1, .outcomes = 15) {
+    wait_case *c = wait_new(true, 1);
+    c->with_limit = true;
+    c->busy = model_choose(2);
+    wait_time(c);
+    wait_run(c, wait_expire, serve_and_cancel);
+    MODEL_EXPECT(c->index == 0 || (!c->busy && (c->index == -ETIMEDOUT || c->index == -ECANCELED)) ||
+                 c->index == INT_MIN);
+    model_outcome(c->index == 0            ? 0
+                  : c->index == -ETIMEDOUT ? 1
+                  : c->index == -ECANCELED ? 2
+                                           : 3);
+}
+
 /* Completion against a cancellation of the task. */
 MODEL(op_vs_cancel, .bound = 3, .spurious = 1, .outcomes = 7) {
     wait_case *c = wait_new(true, 1);

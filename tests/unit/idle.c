@@ -397,14 +397,14 @@ static void idle_dance_work(void *arg, unsigned me) {
             x->seen = !schi_inject_is_empty(&x->inject);
             x->times_seen += x->seen;
         } else {
-            EXPECT(schi_inject_push(&x->inject, &x->node, &x->node, 1));
+            EXPECT(schi_inject_push(&x->inject, &x->node));
             x->relied = !schi_idle_may_wake(x->d, schi_idle_handshake(x->d));
             x->times_relied += x->relied;
         }
         idle_meet(x, 3 * i + 2);
         EXPECT(x->seen || !x->relied);
         idle_meet(x, 3 * i + 3);
-        if (me == 0) EXPECT_EQ(schi_inject_pop(&x->inject, 1, &node), 1);
+        if (me == 0) EXPECT_EQ(schi_inject_pop(&x->inject, 1, 1, &node), 1);
     }
 }
 

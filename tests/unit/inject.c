@@ -22,6 +22,13 @@ static void inject_link(inject_item *items, size_t n) {
     }
 }
 
+/* One is pushed, more are appended. */
+static bool inject_put(schi_inject *q, inject_item *items, size_t n) {
+    inject_link(items, n);
+    if (n == 1) return schi_inject_push(q, &items->node);
+    return schi_inject_append(q, &items->node, &items[n - 1].node, n);
+}
+
 /* Pushes of one and of many, pops of few and of more than there are: first in, first out. */
 TEST(inject_fifo) {
     const size_t total = test_scale(200000);
@@ -35,13 +42,12 @@ TEST(inject_fifo) {
         if ((dice & 1) && in < total) {
             size_t n = (dice & 2) ? 1 : 1 + (dice >> 8) % 20;
             if (n > total - in) n = total - in;
-            inject_link(items + in, n);
-            EXPECT(schi_inject_push(&q, &items[in].node, &items[in + n - 1].node, n));
+            EXPECT(inject_put(&q, items + in, n));
             in += n;
         } else {
             schi_node *node = NULL;
             uint64_t max = (dice & 2) ? 1 : 1 + (dice >> 8) % 30;
-            uint64_t n = schi_inject_pop(&q, max, &node);
+            uint64_t n = schi_inject_pop(&q, 1, max, &node);
             if (!EXPECT(n <= max && n <= in - out && (n > 0 || in == out))) break;
             for (; n > 0; n--, out++) {
                 if (!EXPECT(node == &items[out].node)) break;
@@ -49,9 +55,34 @@ TEST(inject_fifo) {
             }
             if (!EXPECT(node == NULL)) break;
         }
-        if (!EXPECT_EQ(schi_inject_len(&q), in - out)) break;
+        if (!EXPECT_EQ(schi_inject_len(&q, NULL), in - out)) break;
         if (!EXPECT_EQ(schi_inject_is_empty(&q), in == out)) break;
     }
+    schi_inject_drop(&q);
+    free(items);
+}
+
+/* A part of what is inside, pushed and appended, rounded up; and never more than max. */
+TEST(inject_parts) {
+    inject_item *items = inject_items(20);
+    schi_node *node = NULL;
+    schi_inject q;
+    uint64_t total = 0;
+    EXPECT_EQ(schi_inject_init(&q), 0);
+    EXPECT_EQ(schi_inject_pop(&q, 3, 100, &node), 0);
+    EXPECT(inject_put(&q, items, 4));
+    for (int i = 4; i < 11; i++) EXPECT(inject_put(&q, items + i, 1));
+    EXPECT_EQ(schi_inject_pop(&q, 3, 100, &node), 4); /* 11 / 3 + 1 */
+    EXPECT(node == &items[0].node);
+    EXPECT_EQ(schi_inject_pop(&q, 3, 2, &node), 2);
+    EXPECT(node == &items[4].node);
+    EXPECT_EQ(schi_inject_len(&q, &total), 5);
+    EXPECT_EQ(total, 11);
+    EXPECT_EQ(schi_inject_pop(&q, 8, 100, &node), 1);
+    for (int i = 11; i < 17; i++) EXPECT(inject_put(&q, items + i, 1));
+    EXPECT_EQ(schi_inject_pop(&q, 1, 5, &node), 5); /* those below the stack, then of the stack */
+    EXPECT_EQ(schi_inject_pop(&q, 1, 5, &node), 5);
+    EXPECT(node == &items[12].node);
     schi_inject_drop(&q);
     free(items);
 }
@@ -62,23 +93,21 @@ TEST(inject_close) {
     schi_inject q;
     for (int used = 0; used < 2; used++) { /* also when part of it has been turned already */
         EXPECT_EQ(schi_inject_init(&q), 0);
-        inject_link(items, 4);
-        EXPECT(schi_inject_push(&q, &items[0].node, &items[3].node, 4));
-        if (used) EXPECT_EQ(schi_inject_pop(&q, 1, &node), 1);
-        EXPECT(schi_inject_push(&q, &items[4].node, &items[4].node, 1));
+        EXPECT(inject_put(&q, items, 4));
+        if (used) EXPECT_EQ(schi_inject_pop(&q, 1, 1, &node), 1);
+        EXPECT(inject_put(&q, items + 4, 1));
         schi_inject_close(&q);
         schi_inject_close(&q);
-        inject_link(items + 5, 2);
-        EXPECT(!schi_inject_push(&q, &items[7].node, &items[7].node, 1));
-        EXPECT(!schi_inject_push(&q, &items[5].node, &items[6].node, 2));
-        EXPECT_EQ(schi_inject_len(&q), 5 - used);
+        EXPECT(!inject_put(&q, items + 7, 1));
+        EXPECT(!inject_put(&q, items + 5, 2));
+        EXPECT_EQ(schi_inject_len(&q, NULL), 5 - used);
         EXPECT(!schi_inject_is_empty(&q));
-        EXPECT_EQ(schi_inject_pop(&q, 100, &node), 5 - used); /* what was inside, in order */
+        EXPECT_EQ(schi_inject_pop(&q, 1, 100, &node), 5 - used); /* what was inside, in order */
         for (int i = used; i < 5; i++, node = schi_rd(&node->next)) EXPECT(node == &items[i].node);
         EXPECT(node == NULL);
         EXPECT(schi_inject_is_empty(&q));
-        EXPECT_EQ(schi_inject_len(&q), 0);
-        EXPECT_EQ(schi_inject_pop(&q, 1, &node), 0);
+        EXPECT_EQ(schi_inject_len(&q, NULL), 0);
+        EXPECT_EQ(schi_inject_pop(&q, 1, 1, &node), 0);
         schi_inject_drop(&q);
     }
     free(items);
@@ -108,9 +137,8 @@ static void inject_produce(inject_stress *s, unsigned me, schi_rng *rng) {
         for (size_t k = 0; k < n; k++) {
             items[i + k].producer = me, items[i + k].number = (unsigned)(i + k);
         }
-        inject_link(items + i, n);
         __atomic_fetch_add(&s->begun, n, __ATOMIC_SEQ_CST);
-        if (!schi_inject_push(&s->q, &items[i].node, &items[i + n - 1].node, n)) break;
+        if (!inject_put(&s->q, items + i, n)) break;
         __atomic_fetch_add(&s->accepted, n, __ATOMIC_SEQ_CST);
         if (schi_rng_below(rng, 512) == 0) sched_yield(); /* one CPU: others have a turn */
     }
@@ -125,12 +153,12 @@ static void inject_consume(inject_stress *s, schi_rng *rng) {
         size_t accepted = inject_count(&s->accepted), n;
         schi_node *node = NULL;
         if (s->consumers == 1) { /* then it is known what has come out */
-            size_t len = (size_t)schi_inject_len(&s->q);
+            size_t len = (size_t)schi_inject_len(&s->q, NULL);
             EXPECT(len + mine >= accepted);
             EXPECT(len + mine <= inject_count(&s->begun));
             if (accepted > mine) EXPECT(!schi_inject_is_empty(&s->q));
         }
-        n = (size_t)schi_inject_pop(&s->q, 1 + schi_rng_below(rng, 60), &node);
+        n = (size_t)schi_inject_pop(&s->q, 1, 1 + schi_rng_below(rng, 60), &node);
         mine += n;
         __atomic_fetch_add(&s->out, n, __ATOMIC_SEQ_CST);
         if (over && n == 0 && inject_count(&s->out) == inject_count(&s->accepted)) return;
@@ -176,7 +204,7 @@ static void inject_run(size_t each, unsigned consumers, size_t close_at) {
     }
     EXPECT_EQ(s->out, pushed);
     EXPECT(close_at ? pushed >= close_at : pushed == INJECT_PRODUCERS * each);
-    EXPECT_EQ(schi_inject_len(&s->q), 0);
+    EXPECT_EQ(schi_inject_len(&s->q, NULL), 0);
     EXPECT(schi_inject_is_empty(&s->q));
     schi_inject_drop(&s->q);
     free(s);

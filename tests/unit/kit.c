@@ -62,6 +62,38 @@ TEST(kit_parker_token) {
     schi_parker_drop(&p);
 }
 
+typedef struct kit_spin {
+    schi_parker parker;
+    unsigned spins; /* atomic: begun */
+} kit_spin;
+
+static void kit_wake_who_spins(void *arg, unsigned me) {
+    kit_spin *s = (kit_spin *)arg;
+    if (me == 0) {
+        support_count(&s->spins);
+        EXPECT(schi_parker_spin(&s->parker, UINT64_MAX));
+    } else {
+        WAIT_FOR(support_get(&s->spins) > 0);
+        schi_unpark(&s->parker, NULL);
+    }
+}
+
+/* A spin ends by a wake, which it leaves to park, or when its time is over. */
+TEST(kit_parker_spin) {
+    kit_spin s;
+    EXPECT_EQ(schi_parker_init(&s.parker), 0);
+    EXPECT(!schi_parker_spin(&s.parker, 0));
+    uint64_t begin = schi_now_ns();
+    EXPECT(!schi_parker_spin(&s.parker, 20000));
+    EXPECT(schi_now_ns() - begin >= 20000);
+    s.spins = 0;
+    crew_run(2, kit_wake_who_spins, &s);
+    EXPECT(schi_parker_spin(&s.parker, 0));
+    EXPECT(schi_park(&s.parker, UINT64_MAX));
+    EXPECT(!schi_parker_spin(&s.parker, 0));
+    schi_parker_drop(&s.parker);
+}
+
 /* Two threads hand a plain counter to and fro. */
 typedef struct kit_table {
     schi_parker parkers[2];

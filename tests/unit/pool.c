@@ -43,6 +43,48 @@ static sch_task *pool_spawn(sch_runtime *rt, pool_jobs *j) {
     return job;
 }
 
+/* Who may spin before it sleeps: one at a time, and more rarely each time that it was in vain. */
+TEST(pool_spins) {
+    static const unsigned pauses[] = {1, 3, 7, 15, 31, 63, 63, 63};
+    schi_pool p;
+    memset(&p, 0, sizeof p);
+    EXPECT(!schi_pool_spins(&p)); /* one CPU */
+    p.may_spin = true;
+    for (unsigned i = 0; i < sizeof pauses / sizeof pauses[0]; i++) {
+        EXPECT(schi_pool_spins(&p));
+        p.spinning = true;
+        EXPECT(!schi_pool_spins(&p));
+        schi_pool_spun(&p, false);
+        EXPECT(!p.spinning);
+        for (unsigned n = 0; n < pauses[i]; n++) EXPECT(!schi_pool_spins(&p));
+    }
+    EXPECT(schi_pool_spins(&p));
+    schi_pool_spun(&p, true);
+    EXPECT(schi_pool_spins(&p));
+}
+
+/* The list of the idle: the last one first, but not before one that spins. */
+TEST(pool_spinner_first) {
+    schi_thread *th = (schi_thread *)calloc(4, sizeof *th);
+    schi_pool p;
+    if (!th) abort();
+    memset(&p, 0, sizeof p);
+    for (int i = 0; i < 2; i++) schi_pool_list(&p, &th[i]);
+    EXPECT(p.idle == &th[1] && p.idle->idle_next == &th[0]);
+    p.spinning = true; /* th[1] */
+    for (int i = 2; i < 4; i++) schi_pool_list(&p, &th[i]);
+    EXPECT_EQ(schi_counted(&p.idle_threads), 4);
+    static const int order[] = {1, 3, 2, 0};
+    for (int i = 0; i < 4; i++) {
+        EXPECT(p.idle == &th[order[i]] && p.idle->idle_prev == NULL);
+        schi_pool_unlist(&p, p.idle);
+    }
+    EXPECT(p.idle == NULL);
+    schi_pool_list(&p, &th[0]); /* the one who spins has been taken, and nobody else is there */
+    EXPECT(p.idle == &th[0] && p.idle->idle_next == NULL);
+    free(th);
+}
+
 /* Never more than so many threads; what comes on top waits its turn, and every job runs. */
 TEST(pool_limit) {
     enum { MAX = 3, COUNT = 12 };

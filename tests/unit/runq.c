@@ -267,7 +267,8 @@ static void runq_put(runq_stress *s, unsigned me, schi_node *node) {
     } else {
         schi_wr(&last->next, node);
     }
-    EXPECT(schi_inject_push(&s->inject, first, node, (uint64_t)n + 1));
+    schi_wr(&node->next, (schi_node *)NULL);
+    EXPECT(schi_inject_append(&s->inject, first, node, (uint64_t)n + 1));
     __atomic_fetch_add(&s->overflows, (size_t)1, __ATOMIC_RELAXED);
 }
 
@@ -301,7 +302,7 @@ static void runq_steal_some(runq_stress *s, unsigned me, schi_rng *rng) {
         __atomic_fetch_add(&s->lifo_steals, (size_t)1, __ATOMIC_RELAXED);
     }
     node = NULL;
-    (void)schi_inject_pop(&s->inject, 1 + schi_rng_below(rng, 40), &node);
+    (void)schi_inject_pop(&s->inject, 1, 1 + schi_rng_below(rng, 40), &node);
     for (; node; node = next) {
         next = schi_rd(&node->next);
         runq_put(s, me, node);

@@ -47,7 +47,7 @@ static void standby_wake(standby_case *c) { sch_wake(c->sleeper); }
 /* As a push to the injector whose pusher tells nobody. */
 static void standby_inject(standby_case *c) {
     if (EXPECT(schi_task_wake(c->sleeper))) {
-        EXPECT(schi_inject_push(&c->rt->inject, &c->sleeper->node, &c->sleeper->node, 1));
+        EXPECT(schi_inject_push(&c->rt->inject, &c->sleeper->node));
     }
 }
 
