@@ -1255,6 +1255,7 @@ extern long schi_libc_syscall(long number, ...) __asm__("syscall");
 #define SCHI_LIKELY(c) __builtin_expect(!!(c), 1)
 #define SCHI_UNLIKELY(c) __builtin_expect(!!(c), 0)
 #define SCHI_ALIGNED(n) __attribute__((aligned(n)))
+#define schi_prefetch(address) __builtin_prefetch((address), 1) /* to be written soon */
 
 /* Which sanitizer watches, and functions that none may touch. */
 #if defined(__SANITIZE_THREAD__)
@@ -3982,7 +3983,7 @@ static bool schi_task_join_cancel(sch_task *task) {
  *   Afterwards  handles may outlive the runtime. It orphans each heap: remote becomes ORPHANED,
  *               what is still referenced is counted, and the last release frees slabs and heap.
  */
-#define SCHI_HEAP_CLASSES 10
+#define SCHI_HEAP_CLASSES 11
 #define SCHI_ORPHANED ((schi_node *)(uintptr_t)1)
 
 struct schi_heap;
@@ -4011,7 +4012,7 @@ typedef struct schi_heap {
 
 #define SCHI_SLAB_HEADER ((sizeof(schi_slab) + 63) / 64 * 64)
 
-static const uint16_t schi_heap_sizes[SCHI_HEAP_CLASSES] = {64,  96,  128, 192,  256,
+static const uint16_t schi_heap_sizes[SCHI_HEAP_CLASSES] = {64,  80,  96,  128,  192, 256,
                                                             384, 512, 1024, 2048, 4096};
 SCHI_STATIC_ASSERT(SCH_TASK_STATE_MAX == 4096 - 64, "the largest class");
 
@@ -4727,8 +4728,10 @@ static void schi_stack_fresh(schi_stack *s) {
 /* Timer wheel: hierarchical, one for each core.
  *   Source      Varghese and Lauck, "Hashed and hierarchical timing wheels"; the level from the
  *               highest bit in which two ticks differ, as in Tokio's time wheel.
- *   State       elapsed, the last tick that is over; LEVELS x 64 lists of timers, a bit for each
- *               list that is not empty. A tick is 2^20 ns; level l has slots of 64^l ticks.
+ *   State       elapsed, the last tick that is over; LEVELS x 64 slots of timers, a bit for each
+ *               that is not empty. A tick is 2^20 ns; level l has slots of 64^l ticks. A slot's
+ *               timers are in WAYS lists, in turn: who goes through them follows all at once, so
+ *               that the processor waits for memory once where it would wait WAYS times.
  *   Invariants  W1  a timer's tick >= elapsed, equal only while it is being expired
  *               W2  a timer is at the level of the highest group of 6 bits in which its tick and
  *                   elapsed differ, in the slot that this group of its tick names
@@ -4743,6 +4746,7 @@ static void schi_stack_fresh(schi_stack *s) {
 #define SCHI_TICK_SHIFT 20
 #define SCHI_WHEEL_LEVELS 8 /* 64^8 ticks of 2^20 ns are more than 2^64 ns */
 #define SCHI_WHEEL_SLOTS 64
+#define SCHI_WHEEL_WAYS 4u
 #define SCHI_TICK_NEVER UINT64_MAX
 
 /* What is linked is the sch_timer itself. It is small, so that a poll task with one fits into 128
@@ -4767,7 +4771,9 @@ typedef struct schi_wheel {
     uint64_t num_timers;        /* under lock: armed now */
     uint64_t num_armed, num_cancelled; /* under lock: ever */
     uint64_t occupied[SCHI_WHEEL_LEVELS];
-    schi_timer_link slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS]; /* under lock: doubly linked */
+    unsigned way;                /* under lock: the list whose turn it is */
+    /* Under lock: doubly linked. */
+    schi_timer_link slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS][SCHI_WHEEL_WAYS];
 } schi_wheel;
 
 static void schi_wheel_init(schi_wheel *w, uint64_t now) {
@@ -4782,7 +4788,7 @@ static unsigned schi_wheel_level(const schi_wheel *w, uint64_t tick) {
 
 static void schi_wheel_link(schi_wheel *w, sch_timer *t, uint64_t tick) {
     unsigned level = schi_wheel_level(w, tick), slot = tick >> (6 * level) & 63;
-    schi_timer_link *head = &w->slots[level][slot];
+    schi_timer_link *head = &w->slots[level][slot][w->way++ % SCHI_WHEEL_WAYS];
     t->op.result = *head;
     t->armed = head;
     if (*head) schi_timer_at(*head)->armed = &t->op.result;
@@ -4790,14 +4796,23 @@ static void schi_wheel_link(schi_wheel *w, sch_timer *t, uint64_t tick) {
     w->occupied[level] |= UINT64_C(1) << slot;
 }
 
+static bool schi_wheel_slot_is_empty(const schi_timer_link *lists) {
+    schi_timer_link any = 0;
+    for (unsigned way = 0; way < SCHI_WHEEL_WAYS; way++) any |= lists[way];
+    return any == 0;
+}
+
 static void schi_wheel_unlink(schi_wheel *w, sch_timer *t) {
-    uintptr_t at = (uintptr_t)t->armed - (uintptr_t)&w->slots[0][0];
+    uintptr_t at = (uintptr_t)t->armed - (uintptr_t)&w->slots[0][0][0];
     *t->armed = t->op.result;
     if (t->op.result) {
         schi_timer_at(t->op.result)->armed = t->armed;
-    } else if (at < sizeof w->slots) { /* it was the only one of its slot */
-        size_t slot = at / sizeof(schi_timer_link);
-        w->occupied[slot / SCHI_WHEEL_SLOTS] &= ~(UINT64_C(1) << slot % SCHI_WHEEL_SLOTS);
+    } else if (at < sizeof w->slots) { /* it was the only one of its list */
+        size_t slot = at / sizeof w->slots[0][0];
+        unsigned level = (unsigned)(slot / SCHI_WHEEL_SLOTS);
+        if (schi_wheel_slot_is_empty(w->slots[level][slot % SCHI_WHEEL_SLOTS])) {
+            w->occupied[level] &= ~(UINT64_C(1) << slot % SCHI_WHEEL_SLOTS);
+        }
     }
     t->armed = NULL;
     t->op.result = 0;
@@ -4887,18 +4902,22 @@ static uint64_t schi_wheel_len(schi_wheel *w) {
 /* Bring the timers of the next slot down to where they belong. Under the lock. */
 static void schi_wheel_cascade(schi_wheel *w, uint64_t tick) {
     unsigned level = 1, slot;
-    schi_timer_link link;
+    schi_timer_link lists[SCHI_WHEEL_WAYS];
     while (!w->occupied[level]) level++;
     slot = schi_lowest_bit(w->occupied[level]);
-    link = w->slots[level][slot];
-    w->slots[level][slot] = 0;
+    memcpy(lists, w->slots[level][slot], sizeof lists);
+    memset(w->slots[level][slot], 0, sizeof lists);
     w->occupied[level] &= ~(UINT64_C(1) << slot);
     w->elapsed = tick;
-    while (link) {
-        sch_timer *t = schi_timer_at(link);
-        uint64_t due = schi_timer_tick(t); /* before, if it was armed when it was due already */
-        link = t->op.result;
-        schi_wheel_link(w, t, due > tick ? due : tick);
+    while (!schi_wheel_slot_is_empty(lists)) {
+        for (unsigned way = 0; way < SCHI_WHEEL_WAYS; way++) {
+            sch_timer *t = schi_timer_at(lists[way]);
+            uint64_t due;
+            if (!t) continue;
+            due = schi_timer_tick(t); /* before, if it was armed when it was due already */
+            lists[way] = t->op.result;
+            schi_wheel_link(w, t, due > tick ? due : tick);
+        }
     }
 }
 
@@ -4907,7 +4926,10 @@ static sch_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
     uint64_t until = now >> SCHI_TICK_SHIFT, tick;
     while ((tick = schi_wheel_next_tick(w)) <= until) {
         if (w->occupied[0]) {
-            sch_timer *t = schi_timer_at(w->slots[0][tick & 63]);
+            const schi_timer_link *lists = w->slots[0][tick & 63];
+            sch_timer *t;
+            while (!lists[w->way % SCHI_WHEEL_WAYS]) w->way++; /* its bit says that there is one */
+            t = schi_timer_at(lists[w->way++ % SCHI_WHEEL_WAYS]);
             schi_wheel_unlink(w, t);
             return t;
         }
@@ -6123,14 +6145,23 @@ static void schi_shield_over(schi_wheel *w, sch_timer *t, uint64_t now, schi_exp
         out->list[out->num++].task = task;
     } else if (state < 0) { /* a moment too early */
         schi_wheel_insert_locked(w, t, (now >> SCHI_TICK_SHIFT) + 1);
+        schi_wheel_publish(w);
     }
 }
 
+/* Expire as many as there is room for. First all are taken out, then granted: a grant is an
+ * exchange, behind which the processor would not fetch the next. */
 static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
-    sch_timer *t;
+    sch_timer *due[SCHI_EXPIRE_BATCH], *t;
+    unsigned n = 0, room = SCHI_EXPIRE_BATCH - out->num;
     if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
     schi_spin_lock(&w->lock);
-    while (out->num < SCHI_EXPIRE_BATCH && (t = schi_wheel_expire(w, now)) != NULL) {
+    while (n < room && (t = schi_wheel_expire(w, now)) != NULL) {
+        schi_prefetch(t->op.waiter);
+        due[n++] = t;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        t = due[i];
         if (!t->op.type) {
             schi_shield_over(w, t, now, out);
             continue;

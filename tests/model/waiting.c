@@ -311,12 +311,9 @@ MODEL(op_limit_vs_cancel_and_complete, .bound = 3, .spurious = 1, .outcomes = 15
     c->busy = model_choose(2);
     wait_time(c);
     wait_run(c, wait_expire, serve_and_cancel);
-    MODEL_EXPECT(c->index == 0 || (!c->busy && (c->index == -ETIMEDOUT || c->index == -ECANCELED)) ||
-                 c->index == INT_MIN);
-    model_outcome(c->index == 0            ? 0
-                  : c->index == -ETIMEDOUT ? 1
-                  : c->index == -ECANCELED ? 2
-                                           : 3);
+    bool left = c->index == -ETIMEDOUT || c->index == -ECANCELED;
+    MODEL_EXPECT(c->index == 0 || (left && !c->busy) || c->index == INT_MIN);
+    model_outcome(c->index == 0 ? 0 : c->index == -ETIMEDOUT ? 1 : c->index == -ECANCELED ? 2 : 3);
 }
 
 /* Completion against a cancellation of the task. */

@@ -52,7 +52,7 @@ TEST(slab_blocks) {
         for (size_t i = 0; i < n; i++) {
             tasks[i] = slab_new(heap);
             char *block = (char *)tasks[i], *slab = (char *)schi_slab_of(tasks[i]);
-            EXPECT_EQ((uintptr_t)block % 32, 0);
+            EXPECT_EQ((uintptr_t)block % 16, 0);
             EXPECT_EQ((uintptr_t)schi_task_state(tasks[i]) % 16, 0);
             EXPECT(block >= slab + sizeof(schi_slab) && block + size <= slab + SCH_SLAB_SIZE);
             EXPECT(schi_slab_of(tasks[i])->heap == heap);
