@@ -1272,6 +1272,11 @@ extern long schi_libc_syscall(long number, ...) __asm__("syscall");
 #define SCHI_ASAN 1
 #endif
 #endif
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#define SCHI_MSAN 1
+#endif
+#endif
 #if defined(__clang__) && (SCHI_TSAN || SCHI_ASAN) && __clang_major__ >= 14
 #define SCHI_UNINSTRUMENTED __attribute__((disable_sanitizer_instrumentation, noinline))
 #elif SCHI_TSAN || SCHI_ASAN
@@ -2498,7 +2503,8 @@ static ssize_t schi_fd_write_pipe(int fd, int traits, const struct iovec *parts,
 
 /* libc's recv and send are cancellation points, which costs 60 instructions a call. A sanitizer
  * wants to see them. */
-#if SCHI_LINUX && (defined(__x86_64__) || defined(__aarch64__)) && !SCHI_TSAN && !SCHI_ASAN
+#if SCHI_LINUX && (defined(__x86_64__) || defined(__aarch64__)) && !SCHI_TSAN && !SCHI_ASAN && \
+    !SCHI_MSAN
 static ssize_t schi_fd_recv(int fd, void *data, size_t len) {
     return SCHI_SYS(SYS_recvfrom, fd, data, len, 0, NULL, NULL);
 }
@@ -6149,27 +6155,32 @@ static void schi_shield_over(schi_wheel *w, sch_timer *t, uint64_t now, schi_exp
     }
 }
 
-/* Expire as many as there is room for. First all are taken out, then granted: a grant is an
- * exchange, behind which the processor would not fetch the next. */
+/* One that has been taken out: have its waiter granted. Under the lock. */
+static void schi_wheel_fire(schi_wheel *w, sch_timer *t, uint64_t now, schi_expired *out) {
+    if (!t->op.type) {
+        schi_shield_over(w, t, now, out);
+        return;
+    }
+    schi_expire(out, t->op.waiter, t->op.in_poll_task);
+    /* rel: pairs with acq in get. */
+    schi_store_rel(schi_op_state(&t->op), (uint32_t)SCHI_OP_DONE);
+}
+
+/* Expire until nothing is due, or there is no room: not every timer has somebody to be granted. A
+ * batch is taken out first and then claimed: that is an exchange, behind which the processor would
+ * not fetch the next timer. */
 static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
-    sch_timer *due[SCHI_EXPIRE_BATCH], *t;
-    unsigned n = 0, room = SCHI_EXPIRE_BATCH - out->num;
+    sch_timer *due[SCHI_EXPIRE_BATCH];
+    unsigned n, room;
     if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
     schi_spin_lock(&w->lock);
-    while (n < room && (t = schi_wheel_expire(w, now)) != NULL) {
-        schi_prefetch(t->op.waiter);
-        due[n++] = t;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        t = due[i];
-        if (!t->op.type) {
-            schi_shield_over(w, t, now, out);
-            continue;
+    do {
+        room = SCHI_EXPIRE_BATCH - out->num;
+        for (n = 0; n < room && (due[n] = schi_wheel_expire(w, now)) != NULL; n++) {
+            schi_prefetch(due[n]->op.waiter);
         }
-        schi_expire(out, t->op.waiter, t->op.in_poll_task);
-        /* rel: pairs with acq in get. */
-        schi_store_rel(schi_op_state(&t->op), (uint32_t)SCHI_OP_DONE);
-    }
+        for (unsigned i = 0; i < n; i++) schi_wheel_fire(w, due[i], now, out);
+    } while (n == room && n > 0);
     schi_spin_unlock(&w->lock);
 }
 
@@ -7427,6 +7438,7 @@ static void schi_standby_look(schi_thread *th) {
     unsigned late = 0;
     schi_heed_signal(th, rt);
     if (!d->has_standby) return;
+    (void)schi_inject_len(&rt->inject, NULL); /* turns it, which may take long, before the lock */
     schi_lock(&d->lock); /* the looks belong to the seat */
     if (!th->sleeper.listed) goto out;
     now = schi_now_ns();

@@ -225,3 +225,29 @@ TEST(wheel_a_million) {
     wheel_free(c);
     free(timers);
 }
+
+/* A batch is full only of those who are granted: of many timers of one waiter the first claims it,
+ * and whoever comes after them must not be left behind. */
+TEST(wheel_collect_goes_on) {
+    wheel_case *c = wheel_new(SCH_SECOND);
+    schi_waiter many, late;
+    schi_expired due;
+    memset(&many, 0, sizeof many);
+    memset(&late, 0, sizeof late);
+    for (size_t i = 0; i < 3 * SCHI_EXPIRE_BATCH; i++) {
+        c->timers[i].op.type = &schi_timer_type;
+        c->timers[i].op.waiter = &many;
+        wheel_arm(c, i, SCH_SECOND + 5 * SCH_MILLISECOND);
+    }
+    c->timers[WHEEL_TIMERS - 1].op.type = &schi_timer_type;
+    c->timers[WHEEL_TIMERS - 1].op.waiter = &late;
+    wheel_arm(c, WHEEL_TIMERS - 1, 2 * SCH_SECOND);
+    due.num = 0;
+    schi_wheel_collect(c->w, 3 * SCH_SECOND, &due);
+    EXPECT_EQ(due.num, 2);
+    EXPECT(due.list[0].waiter == &many && due.list[1].waiter == &late);
+    EXPECT_EQ(schi_wheel_len(c->w), 0);
+    EXPECT_EQ(schi_load_seq(&c->w->next), SCH_FOREVER);
+    for (size_t i = 0; i < 3 * SCHI_EXPIRE_BATCH; i++) EXPECT(sch_op_is_done(&c->timers[i].op));
+    wheel_free(c);
+}
