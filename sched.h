@@ -470,8 +470,8 @@ typedef sch_status (*sch_poll_fn)(sch_task *self, void *state);
  * sch_wake, or calls sch_yield_now() before it returns SCH_PENDING.
  *   state    size bytes, copied in, aligned as for any type up to 16 bytes; NULL: zeroed. size may
  *            be 0, at most SCH_TASK_STATE_MAX; 32 less with config.task_times.
- * Returns  as sch_spawn. A waiting poll task takes 64 bytes and its state, rounded up to 64, 96,
- *          128, 192, 256, 384, 512, 1024, 2048 or 4096.
+ * Returns  as sch_spawn. A waiting poll task takes 64 bytes and its state, rounded up to 64, 80,
+ *          96, 128, 192, 256, 384, 512, 1024, 2048 or 4096.
  */
 SCH_API SCH_NODISCARD sch_task *sch_spawn_poll(sch_runtime *rt, sch_poll_fn poll, const void *state,
                                                size_t size);
@@ -3080,6 +3080,26 @@ SCHI_UNUSED static void schi_runq_check(schi_runq *q) {
     (void)steal, (void)real, (void)tail;
 }
 
+/* Free slots. Owner: nobody else makes it less. */
+static SCHI_INDEX schi_runq_room(schi_runq *q) {
+    SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: only we write it */
+    /* acq: pairs with rel in steal_end; the thief's slot reads come before we reuse its slots. */
+    SCHI_INDEX steal = schi_runq_steal_of(schi_load_acq(&q->head));
+    SCHI_ASSERT((SCHI_INDEX)(tail - steal) <= SCH_RUNQ_CAP); /* I1 */
+    return (SCHI_INDEX)(SCH_RUNQ_CAP - (SCHI_INDEX)(tail - steal));
+}
+
+/* Many pushes at once: set the slots behind the last, i < room, then extend by so many. Owner. */
+static void schi_runq_set(schi_runq *q, SCHI_INDEX i, schi_node *node) {
+    SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: only we write it */
+    schi_wr(&q->slots[(SCHI_INDEX)(tail + i) & SCHI_RUNQ_MASK], node); /* ours alone, by I3 */
+}
+
+static void schi_runq_extend(schi_runq *q, SCHI_INDEX n) {
+    SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: only we write it */
+    schi_store_rel(&q->tail, (SCHI_INDEX)(tail + n)); /* rel: as in push */
+}
+
 /* Returns how many are in the ring now, 0 if it is full and nothing was pushed. */
 static SCHI_INDEX schi_runq_push(schi_runq *q, schi_node *node) {
     SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: only we write it */
@@ -3184,23 +3204,19 @@ static void schi_runq_steal_end(schi_runq *victim) {
 /* Move half of the victim's tasks to our ring and return the first of them, or NULL. *count gets
  * how many there were. Owner of `to`, whose ring must be at most half full. */
 static schi_node *schi_runq_steal(schi_runq *victim, schi_runq *to, SCHI_INDEX *count) {
-    SCHI_INDEX from = 0, tail = schi_load_rlx(&to->tail); /* rlx: only we write it */
-    SCHI_INDEX n;
+    SCHI_INDEX from = 0, n;
     schi_node *first;
     *count = 0;
-    /* acq: pairs with rel in steal_end by somebody who stole from us and may still read. */
-    if ((SCHI_INDEX)(tail - schi_runq_steal_of(schi_load_acq(&to->head))) > SCH_RUNQ_CAP / 2)
-        return NULL;
+    if (schi_runq_room(to) < SCH_RUNQ_CAP / 2) return NULL;
     n = schi_runq_steal_begin(victim, SCH_RUNQ_CAP / 2, &from);
     if (n == 0) return NULL;
     first = schi_rd(&victim->slots[from & SCHI_RUNQ_MASK]);
     for (SCHI_INDEX i = 1; i < n; i++) {
-        schi_wr(&to->slots[(SCHI_INDEX)(tail + i - 1) & SCHI_RUNQ_MASK],
-                schi_rd(&victim->slots[(SCHI_INDEX)(from + i) & SCHI_RUNQ_MASK]));
+        schi_runq_set(to, (SCHI_INDEX)(i - 1),
+                      schi_rd(&victim->slots[(SCHI_INDEX)(from + i) & SCHI_RUNQ_MASK]));
     }
     schi_runq_steal_end(victim);
-    /* rel: as in push. */
-    if (n > 1) schi_store_rel(&to->tail, (SCHI_INDEX)(tail + n - 1));
+    if (n > 1) schi_runq_extend(to, (SCHI_INDEX)(n - 1));
     *count = n;
     return first;
 }
@@ -3234,7 +3250,7 @@ static schi_node *schi_lifo_put(schi_runq *q, schi_node *node) {
 /*==================================================================================================
  * MARK: - [5.2] Injector (private)
  *   The queue for tasks from outside and for overflow: any thread pushes, workers pop in batches.
- *   Uses [2] [3].  Used by [11].  Tests: tests/unit/inject.c
+ *   Uses [2] [3] [5.1].  Used by [11].  Tests: tests/unit/inject.c
  *================================================================================================*/
 
 /* Injector: a stack that producers push to, and a list that consumers turn it into.
@@ -3343,29 +3359,33 @@ static uint64_t schi_inject_len(schi_inject *q, uint64_t *total) {
     return len;
 }
 
-/* Take one part of so many of what is known to be inside, at least 1 and at most max tasks, linked
- * in order; returns how many. */
-static uint64_t schi_inject_pop(schi_inject *q, uint64_t parts, uint64_t max, schi_node **first) {
-    uint64_t n = 0, share;
-    schi_node *node, *end = NULL;
-    if (schi_inject_is_empty(q)) return 0;
+/* Take one part of so many of what is known to be inside, at most max tasks, and of those behind
+ * the first no more than `to` has room for, where they go in order. Returns the first; *n: how many
+ * with it. Owner of `to`. */
+static schi_node *schi_inject_pop(schi_inject *q, uint64_t parts, uint64_t max, schi_runq *to,
+                                  uint64_t *n) {
+    uint64_t share, room = (uint64_t)schi_runq_room(to) + 1;
+    schi_node *first, *node;
+    *n = 0;
+    if (schi_inject_is_empty(q)) return NULL;
+    if (max > room) max = room;
     schi_lock(&q->lock);
     if (q->turned - q->popped < max) schi_inject_turn(q);
     share = (q->turned - q->popped) / parts + 1;
     if (max > share) max = share;
-    *first = node = schi_load_rlx(&q->first); /* rlx: under the lock */
-    while (node != NULL && n < max) {
-        end = node;
+    first = node = schi_load_rlx(&q->first); /* rlx: under the lock */
+    while (node != NULL && *n < max) {
+        if (*n > 0) schi_runq_set(to, (SCHI_INDEX)(*n - 1), node);
         node = schi_rd(&node->next);
-        n++;
+        *n += 1;
     }
-    if (n > 0) {
-        schi_wr(&end->next, (schi_node *)NULL);
+    if (*n > 0) {
         schi_store_rel(&q->first, node); /* rel: pairs with acq in is_empty */
-        q->popped += n;
+        q->popped += *n;
     }
     schi_unlock(&q->lock);
-    return n;
+    if (*n > 1) schi_runq_extend(to, (SCHI_INDEX)(*n - 1));
+    return first;
 }
 
 /* No more pushes; what is inside can still be popped. */
@@ -4752,7 +4772,7 @@ static void schi_stack_fresh(schi_stack *s) {
 #define SCHI_TICK_SHIFT 20
 #define SCHI_WHEEL_LEVELS 8 /* 64^8 ticks of 2^20 ns are more than 2^64 ns */
 #define SCHI_WHEEL_SLOTS 64
-#define SCHI_WHEEL_WAYS 4u
+#define SCHI_WHEEL_WAYS 8u /* a multiple of 4 */
 #define SCHI_TICK_NEVER UINT64_MAX
 
 /* What is linked is the sch_timer itself. It is small, so that a poll task with one fits into 128
@@ -4804,7 +4824,9 @@ static void schi_wheel_link(schi_wheel *w, sch_timer *t, uint64_t tick) {
 
 static bool schi_wheel_slot_is_empty(const schi_timer_link *lists) {
     schi_timer_link any = 0;
-    for (unsigned way = 0; way < SCHI_WHEEL_WAYS; way++) any |= lists[way];
+    for (unsigned way = 0; way < SCHI_WHEEL_WAYS; way += 4) {
+        any |= lists[way] | lists[way + 1] | lists[way + 2] | lists[way + 3];
+    }
     return any == 0;
 }
 
@@ -6447,18 +6469,13 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
 
 /* Take a part of the injector, at most max tasks: one is returned, the others go to our ring. */
 static sch_task *schi_take_injected(schi_core *core, uint64_t parts, uint64_t max) {
-    schi_node *node = NULL, *next;
-    uint64_t n = schi_inject_pop(&core->rt->inject, parts, max, &node);
-    sch_task *first;
-    if (n == 0) return NULL;
+    uint64_t n;
+    schi_node *node = schi_inject_pop(&core->rt->inject, parts, max, &core->q, &n);
+    if (!node) return NULL;
+    SCHI_CHECK(schi_runq_check(&core->q));
     schi_count(&core->m.injected, n);
     schi_count(&core->m.inject_batches, 1);
-    first = schi_task_of(node);
-    for (node = schi_rd(&node->next); node; node = next) {
-        next = schi_rd(&node->next);
-        if (schi_runq_push(&core->q, node) == 0) schi_push_overflow(core, schi_task_of(node));
-    }
-    return first;
+    return schi_task_of(node);
 }
 
 /* This core's share of the injector, so that one batch does not take what others wait for, nor fill
@@ -7393,7 +7410,8 @@ static void schi_stop_search(schi_thread *th) {
     uint64_t queued;
     th->searching = false;
     if (!last) return;
-    queued = schi_runq_len(&core->q) + schi_inject_len(&th->rt->inject, NULL);
+    queued = schi_runq_len(&core->q);
+    if (!schi_inject_is_empty(&th->rt->inject)) queued += schi_inject_len(&th->rt->inject, NULL);
     /* rlx: a hint */
     if (queued > 0 && queued >= schi_load_rlx(&core->wake_len)) {
         schi_count(&core->m.relays, 1);

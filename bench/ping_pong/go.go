@@ -1,8 +1,10 @@
-// ping_pong in Go, over unbuffered channels. Question, method and traps: see sched.c.
+// ping_pong in Go, over unbuffered channels. The variants with poll tasks are those without.
+// Question, method and traps: see sched.c.
 package main
 
 import (
 	"schbench"
+	"strings"
 	"sync/atomic"
 )
 
@@ -72,9 +74,9 @@ func roundRoundtrip(ops int) int {
 }
 
 func main() {
-	b := schbench.New("ping_pong", 100000, "pair", "roundtrip")
+	b := schbench.New("ping_pong", 100000, "pair", "roundtrip", "pair_poll", "roundtrip_poll")
 	for b.Round() {
-		if b.Variant == "pair" {
+		if strings.HasPrefix(b.Variant, "pair") {
 			b.Done(roundPair(b.Ops))
 		} else {
 			b.Done(roundRoundtrip(b.Ops))

@@ -5,6 +5,8 @@
  *            roundtrip  100 pairs live on and wake each other in turn. An operation is one round
  *                       trip: two wakes, two waits, two switches. This is where the LIFO slot earns
  *                       or costs: run it with --no-lifo as well.
+ *            pair_poll, roundtrip_poll  the same with poll tasks, which are what Tokio's tasks are:
+ *                       a state machine, no stack to leave and to come back to.
  * Checked    A turn flag in each pair: whoever comes back from a wait out of turn spoils the run.
  * Misleads   On one worker a partner never waits for a CPU. With two workers a pair may be torn
  *            apart by stealing, and each wake then crosses between CPUs: look at `cpus`, and at the
@@ -32,6 +34,7 @@ struct state {
     bench *b;
     sch_task *root;
     atomic_uint left;
+    bool poll;
     pair pairs[BATCH];
 };
 
@@ -83,6 +86,73 @@ static void ask_partner(void *arg) {
     ask(p);
 }
 
+/* The same as poll tasks: a poll before one's turn waits on. */
+
+typedef struct asking {
+    pair *p;
+    uint64_t asked;
+} asking;
+
+static sch_status answer_poll(sch_task *self, void *st) {
+    asking *k = st;
+    pair *p = k->p;
+    sch_task *a = NULL;
+    bool held = p->held;
+    (void)self;
+    if (atomic_load_explicit(&p->turn, memory_order_acquire) != 1) return SCH_PENDING;
+    bool last = ++k->asked == p->want;
+    a = p->a;
+    atomic_store_explicit(&p->turn, 0, memory_order_release);
+    sch_wake(a); /* the pair may be in use again from here on */
+    if (!last) return SCH_PENDING;
+    if (held) sch_release(a);
+    return SCH_READY;
+}
+
+/* true: there was an answer to the last question, too. */
+static bool ask_next(asking *k) {
+    pair *p = k->p;
+    if (k->asked > 0) {
+        if (atomic_load_explicit(&p->turn, memory_order_acquire) != 0) return false;
+        p->a_done++;
+    }
+    if (k->asked++ == p->want) return true;
+    atomic_store_explicit(&p->turn, 1, memory_order_release);
+    sch_wake(p->b);
+    return false;
+}
+
+static sch_status ask_new_partner_poll(sch_task *self, void *st) {
+    asking *k = st;
+    pair *p = k->p;
+    if (k->asked == 0) {
+        asking partner = {p, 0};
+        p->a = sch_retain(self);
+        p->b = sch_spawn_poll(NULL, answer_poll, &partner, sizeof partner);
+        if (p->b == NULL) bench_die("sch_spawn_poll failed");
+    }
+    if (!ask_next(k)) return SCH_PENDING;
+    sch_release(p->b);
+    if (atomic_fetch_sub_explicit(&p->s->left, 1u, memory_order_acq_rel) == 1u) {
+        sch_wake(p->s->root);
+    }
+    return SCH_READY;
+}
+
+static sch_status ask_partner_poll(sch_task *self, void *st) {
+    asking *k = st;
+    if (k->asked == 0) k->p->a = self;
+    return ask_next(k) ? SCH_READY : SCH_PENDING;
+}
+
+static sch_task *spawn(state *s, sch_fn fn, sch_poll_fn poll, pair *p) {
+    asking k = {p, 0};
+    sch_task *task =
+        s->poll ? sch_spawn_poll(NULL, poll, &k, sizeof k) : sch_spawn(NULL, fn, p);
+    if (task == NULL) bench_die("sch_spawn failed");
+    return task;
+}
+
 static uint64_t round_pair(state *s) {
     uint64_t done = 0;
     for (uint64_t begun = 0; begun < s->b->ops;) {
@@ -95,7 +165,12 @@ static uint64_t round_pair(state *s) {
             p->held = true;
             p->a_done = 0;
             p->wrong = 0;
-            if (sch_go(NULL, ask_new_partner, p) != 0) bench_die("sch_go failed");
+            if (s->poll) {
+                asking k = {p, 0};
+                sch_detach(sch_spawn_poll(NULL, ask_new_partner_poll, &k, sizeof k));
+            } else if (sch_go(NULL, ask_new_partner, p) != 0) {
+                bench_die("sch_go failed");
+            }
         }
         if (sch_suspend() != 0) bench_die("sch_suspend failed");
         for (unsigned i = 0; i < n; i++) done += s->pairs[i].a_done - s->pairs[i].wrong;
@@ -112,18 +187,16 @@ static uint64_t round_roundtrip(state *s) {
         p->held = false;
         p->a_done = 0;
         p->wrong = 0;
-        p->b = sch_spawn(NULL, answer, p);
-        if (p->b == NULL) bench_die("sch_spawn failed");
+        p->b = spawn(s, answer, answer_poll, p);
     }
-    static sch_task *asking[PAIRS]; /* p->a is the task's own to write */
+    static sch_task *tasks[PAIRS]; /* p->a is the task's own to write */
     for (unsigned i = 0; i < PAIRS; i++) {
-        asking[i] = sch_spawn(NULL, ask_partner, &s->pairs[i]);
-        if (asking[i] == NULL) bench_die("sch_spawn failed");
+        tasks[i] = spawn(s, ask_partner, ask_partner_poll, &s->pairs[i]);
     }
     for (unsigned i = 0; i < PAIRS; i++) {
         /* b first: while it may still be inside sch_wake(a), a's handle must be held. */
         if (sch_join(s->pairs[i].b) != 0) bench_die("sch_join failed");
-        if (sch_join(asking[i]) != 0) bench_die("sch_join failed");
+        if (sch_join(tasks[i]) != 0) bench_die("sch_join failed");
         done += s->pairs[i].a_done - s->pairs[i].wrong;
     }
     return done;
@@ -132,15 +205,18 @@ static uint64_t round_roundtrip(state *s) {
 static void root(void *arg) {
     state *s = arg;
     s->root = sch_self();
+    s->poll = strstr(s->b->variant, "poll") != NULL;
     while (bench_round(s->b)) {
-        bench_done(s->b, bench_is(s->b, "pair") ? round_pair(s) : round_roundtrip(s));
+        bool pairs = strncmp(s->b->variant, "pair", 4) == 0;
+        bench_done(s->b, pairs ? round_pair(s) : round_roundtrip(s));
     }
 }
 
 int main(int argc, char **argv) {
     static bench b;
     static state s;
-    bench_init(&b, argc, argv, "ping_pong", "sched.h", 100000, "pair roundtrip");
+    bench_init(&b, argc, argv, "ping_pong", "sched.h", 100000,
+               "pair roundtrip pair_poll roundtrip_poll");
     s.b = &b;
     bench_in_task(bench_runtime(&b), root, &s);
     return bench_report(&b);

@@ -1,7 +1,8 @@
 //! ping_pong in Tokio. Question, method and traps: see sched.c.
 //!
 //! `pair` is Tokio's own benchmark with two oneshot channels; `roundtrip` uses two `Notify`, the
-//! closest to a bare wake.
+//! closest to a bare wake. Its tasks have no stack: the same program stands for the variants with
+//! poll tasks and for those without.
 
 use bench::{in_task, Bench};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -78,11 +79,12 @@ async fn roundtrip(ops: u64) -> u64 {
 }
 
 fn main() {
-    let b = Bench::new("ping_pong", 100_000, &["pair", "roundtrip"]);
+    let variants = ["pair", "roundtrip", "pair_poll", "roundtrip_poll"];
+    let b = Bench::new("ping_pong", 100_000, &variants);
     let rt = b.runtime();
     let mut b = in_task(&rt, async move {
         let mut b = b;
-        let is_pair = b.is("pair");
+        let is_pair = b.variant.starts_with("pair");
         while b.round() {
             let done = if is_pair { pair(b.ops).await } else { roundtrip(b.ops).await };
             b.done(done);

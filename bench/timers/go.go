@@ -12,7 +12,7 @@ import (
 
 const ringSize = 10000
 
-var armed, done int64
+var armed, done, noted int64
 var stopping int32
 
 func cancel(ops int) int {
@@ -77,12 +77,13 @@ func fire(ops int) []float64 {
 	allRan := make(chan struct{})
 	begin := time.Now()
 	atomic.StoreInt64(&done, 0)
+	atomic.StoreInt64(&noted, 0)
 	for i := 0; i < ops; i++ {
 		go func(i int) {
 			spread := (uint64(i) * 2654435761 & 0xffffffff) * 1000000000 >> 32
 			due := begin.Add(time.Second + time.Duration(spread))
 			time.Sleep(time.Until(due))
-			late[i] = float64(time.Since(due))
+			late[atomic.AddInt64(&noted, 1)-1] = float64(time.Since(due))
 			if atomic.AddInt64(&done, 1) == int64(ops) {
 				close(allRan)
 			}

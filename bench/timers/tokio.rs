@@ -18,6 +18,7 @@ const RING: u64 = 10000;
 
 static ARMED: AtomicU64 = AtomicU64::new(0);
 static DONE: AtomicU64 = AtomicU64::new(0);
+static NOTED: AtomicU64 = AtomicU64::new(0);
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// Polls once, and tells whether that was in vain.
@@ -82,6 +83,7 @@ async fn fire(ops: u64) -> Vec<f64> {
     let all_ran = Arc::new(Notify::new());
     let begin = Instant::now();
     DONE.store(0, Ordering::SeqCst);
+    NOTED.store(0, Ordering::SeqCst);
     for i in 0..ops {
         let (late, all_ran) = (late.clone(), all_ran.clone());
         tokio::spawn(async move {
@@ -89,7 +91,8 @@ async fn fire(ops: u64) -> Vec<f64> {
             let due = begin + Duration::from_nanos(1_000_000_000 + spread);
             sleep_until(due.into()).await;
             if let Some(by) = Instant::now().checked_duration_since(due) {
-                late[i as usize].store(by.as_nanos() as u64, Ordering::Relaxed);
+                let next = NOTED.fetch_add(1, Ordering::SeqCst) as usize;
+                late[next].store(by.as_nanos() as u64, Ordering::Relaxed);
             }
             if DONE.fetch_add(1, Ordering::SeqCst) + 1 == ops {
                 all_ran.notify_one();

@@ -521,6 +521,7 @@ MODEL(turn_injector, .bound = 4, .spurious = 1) {
 
 typedef struct post_case {
     schi_inject q;
+    schi_runq ring[3]; /* the consumers' */
     parcels all;
     unsigned sent; /* fixed */
     bool accepted[2];
@@ -529,6 +530,7 @@ typedef struct post_case {
 static post_case *post_new(unsigned sent) {
     post_case *p = (post_case *)model_new(sizeof *p);
     MODEL_EXPECT(schi_inject_init(&p->q) == 0);
+    for (int i = 0; i < 3; i++) schi_runq_init(&p->ring[i], 0);
     p->sent = sent;
     return p;
 }
@@ -544,24 +546,25 @@ static bool post_two(post_case *p, unsigned id) {
     return schi_inject_append(&p->q, first, second, 2);
 }
 
-/* Pop up to max. Ids below `batch` come from one producer in order, the others are of another. */
-static uint64_t post_pop(post_case *p, uint64_t max, unsigned batch, unsigned next[2]) {
-    schi_node *node = NULL;
+/* Consumer `me` pops up to max. Ids below `batch` come from one producer in order, the others are
+ * of another. */
+static uint64_t post_pop(post_case *p, unsigned me, uint64_t max, unsigned batch,
+                         unsigned next[2]) {
+    schi_node *node;
     uint64_t n, seen = 0;
     MODEL_EXPECT(schi_inject_len(&p->q, NULL) <= p->sent);
-    n = schi_inject_pop(&p->q, 1, max, &node);
+    node = schi_inject_pop(&p->q, 1, max, &p->ring[me], &n);
     MODEL_EXPECT(n <= max);
-    for (schi_node *after; seen < n; seen++, node = after) {
-        after = schi_rd(&node->next);
+    for (; node; node = schi_runq_pop(&p->ring[me]), seen++) {
         parcel_take_in_order(node, &next[parcel_of(node)->id >= batch]);
     }
-    MODEL_EXPECT(n == 0 || node == NULL);
+    MODEL_EXPECT(n == seen);
     return n;
 }
 
 static void post_end(post_case *p, unsigned batch) {
     unsigned next[2] = {0, 0};
-    while (post_pop(p, 3, batch, next) > 0) continue;
+    while (post_pop(p, 0, 3, batch, next) > 0) continue;
     MODEL_EXPECT(schi_inject_is_empty(&p->q) && schi_inject_len(&p->q, NULL) == 0);
     parcels_end(&p->all, p->sent);
     schi_inject_drop(&p->q);
@@ -578,7 +581,7 @@ static void post_work(void *shared, unsigned me) {
     } else {
         for (int i = 0; i < 2; i++) {
             if (!schi_inject_is_empty(&p->q)) MODEL_EXPECT(schi_inject_len(&p->q, NULL) >= 1);
-            (void)post_pop(p, 2, 2, next);
+            (void)post_pop(p, me, 2, 2, next);
         }
     }
 }
@@ -615,8 +618,8 @@ static void post_to_two(void *shared, unsigned me) {
     if (me == 0) {
         MODEL_EXPECT(post_two(p, 0) && post_one(p, 2));
     } else {
-        (void)post_pop(p, 1, PARCELS, next);
-        (void)post_pop(p, 2, PARCELS, next);
+        (void)post_pop(p, me, 1, PARCELS, next);
+        (void)post_pop(p, me, 2, PARCELS, next);
     }
 }
 
@@ -624,6 +627,47 @@ MODEL(inject_two_consumers, .bound = 3) {
     post_case *p = post_new(3);
     crew_run(3, post_to_two, p);
     post_end(p, PARCELS);
+}
+
+/* The consumer's ring is being stolen from: what the thief has claimed counts as occupied. */
+typedef struct post_ring {
+    ring_case ring;
+    schi_inject q;
+} post_ring;
+
+static void post_into_stolen(void *shared, unsigned me) {
+    post_ring *p = (post_ring *)shared;
+    ring_case *r = &p->ring;
+    unsigned next = 0;
+    uint64_t n;
+    if (me > 0) {
+        ring_steal(r, 0, me, &next);
+        ring_drain(&r->q[me], &next);
+        return;
+    }
+    parcel_take_in_order(schi_inject_pop(&p->q, 1, 1 + SCH_RUNQ_CAP, &r->q[0], &n), &next);
+}
+
+MODEL(inject_into_stolen, .bound = 3) {
+    post_ring *p = (post_ring *)model_new(sizeof *p);
+    ring_case *r = &p->ring;
+    unsigned next = 0;
+    uint64_t n;
+    schi_node *node = NULL;
+    for (unsigned i = 0; i <= RING_THIEVES; i++) schi_runq_init(&r->q[i], 0);
+    MODEL_EXPECT(schi_inject_init(&p->q) == 0);
+    for (; r->sent < SCH_RUNQ_CAP; r->sent++) {
+        (void)schi_runq_push(&r->q[0], parcel_send(&r->all, r->sent));
+    }
+    for (; r->sent < SCH_RUNQ_CAP + 3; r->sent++) {
+        MODEL_EXPECT(schi_inject_push(&p->q, parcel_send(&r->all, r->sent)));
+    }
+    crew_run(2, post_into_stolen, p);
+    ring_drain(&r->q[0], &next);
+    node = schi_inject_pop(&p->q, 1, 1 + SCH_RUNQ_CAP, &r->q[0], &n);
+    if (node) parcel_take_in_order(node, &next);
+    schi_inject_drop(&p->q);
+    ring_end(r);
 }
 
 /* What a push says it took comes out, although the injector is closed; what it refused does not. */
@@ -636,7 +680,7 @@ static void post_and_close(void *shared, unsigned me) {
     } else if (me == 2) {
         schi_inject_close(&p->q);
     } else {
-        (void)post_pop(p, 2, PARCELS, next);
+        (void)post_pop(p, me, 2, PARCELS, next);
     }
 }
 
@@ -681,7 +725,7 @@ static void dance_work(void *shared, unsigned me) {
 /* Whoever leaves because somebody else will come is right. */
 static void dance_run(void (*leave)(dance_case *x), unsigned cores, bool searching) {
     dance_case *x = (dance_case *)model_new(sizeof *x);
-    schi_node *node = NULL;
+    uint64_t n;
     x->b = bare_new(cores, 1, false);
     bare_hold_cores(x->b, 1);
     if (searching) MODEL_EXPECT(schi_idle_try_search(&x->b->rt->idle));
@@ -691,8 +735,8 @@ static void dance_run(void (*leave)(dance_case *x), unsigned cores, bool searchi
     MODEL_EXPECT(x->seen || !x->relied);
     model_outcome((x->seen ? 1u : 0u) + (x->relied ? 2u : 0u));
     (void)schi_idle_take_back(&x->b->rt->idle, 0);
-    MODEL_EXPECT(schi_inject_pop(&x->b->rt->inject, 1, 2, &node) == 1);
-    MODEL_EXPECT(node == x->node && parcel_take(node) == 0);
+    MODEL_EXPECT(schi_inject_pop(&x->b->rt->inject, 1, 2, &x->b->rt->cores[0]->q, &n) == x->node);
+    MODEL_EXPECT(n == 1 && parcel_take(x->node) == 0);
     bare_free(x->b);
 }
 

@@ -371,6 +371,7 @@ TEST(idle_loans) {
 typedef struct idle_dance {
     schi_idle *d;
     schi_inject inject;
+    schi_runq ring; /* thread 0's */
     schi_node node;
     size_t rounds;
     size_t arrived;            /* atomic: both count up to meet */
@@ -385,7 +386,7 @@ static void idle_meet(idle_dance *x, size_t meeting) {
 
 static void idle_dance_work(void *arg, unsigned me) {
     idle_dance *x = (idle_dance *)arg;
-    schi_node *node;
+    uint64_t n;
     schi_rng rng;
     schi_rng_init(&rng, test_seed() + me);
     for (size_t i = 0; i < x->rounds; i++) {
@@ -404,7 +405,7 @@ static void idle_dance_work(void *arg, unsigned me) {
         idle_meet(x, 3 * i + 2);
         EXPECT(x->seen || !x->relied);
         idle_meet(x, 3 * i + 3);
-        if (me == 0) EXPECT_EQ(schi_inject_pop(&x->inject, 1, 1, &node), 1);
+        if (me == 0) EXPECT(schi_inject_pop(&x->inject, 1, 1, &x->ring, &n) == &x->node);
     }
 }
 
@@ -415,6 +416,7 @@ TEST(idle_handshake) {
     x->d = idle_new(2);
     x->rounds = test_scale(30000);
     EXPECT_EQ(schi_inject_init(&x->inject), 0);
+    schi_runq_init(&x->ring, 0);
     schi_lock(&x->d->lock);
     EXPECT_EQ(schi_idle_acquire(x->d, false), 0);
     schi_unlock(&x->d->lock);

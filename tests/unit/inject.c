@@ -29,6 +29,22 @@ static bool inject_put(schi_inject *q, inject_item *items, size_t n) {
     return schi_inject_append(q, &items->node, &items[n - 1].node, n);
 }
 
+#define INJECT_MAX SCH_RUNQ_CAP /* of what a pop can bring: the first, and a ring of others */
+
+/* Pop into an empty ring and out of it: all[] gets what came, in order; returns how many. */
+static uint64_t inject_pop(schi_inject *q, uint64_t parts, uint64_t max, schi_node **all) {
+    schi_runq *ring = (schi_runq *)aligned_alloc(SCH_CACHELINE, sizeof *ring);
+    uint64_t n = 0, i = 0;
+    if (!ring) abort();
+    schi_runq_init(ring, (SCHI_INDEX)test_random());
+    all[0] = schi_inject_pop(q, parts, max, ring, &n);
+    EXPECT_EQ(all[0] != NULL, n > 0);
+    while (all[i] && ++i <= INJECT_MAX) all[i] = schi_runq_pop(ring);
+    EXPECT_EQ(i, n);
+    free(ring);
+    return n;
+}
+
 /* Pushes of one and of many, pops of few and of more than there are: first in, first out. */
 TEST(inject_fifo) {
     const size_t total = test_scale(200000);
@@ -45,15 +61,11 @@ TEST(inject_fifo) {
             EXPECT(inject_put(&q, items + in, n));
             in += n;
         } else {
-            schi_node *node = NULL;
+            schi_node *all[INJECT_MAX + 2];
             uint64_t max = (dice & 2) ? 1 : 1 + (dice >> 8) % 30;
-            uint64_t n = schi_inject_pop(&q, 1, max, &node);
+            uint64_t n = inject_pop(&q, 1, max, all);
             if (!EXPECT(n <= max && n <= in - out && (n > 0 || in == out))) break;
-            for (; n > 0; n--, out++) {
-                if (!EXPECT(node == &items[out].node)) break;
-                node = schi_rd(&node->next);
-            }
-            if (!EXPECT(node == NULL)) break;
+            for (uint64_t i = 0; i < n; i++, out++) EXPECT(all[i] == &items[out].node);
         }
         if (!EXPECT_EQ(schi_inject_len(&q, NULL), in - out)) break;
         if (!EXPECT_EQ(schi_inject_is_empty(&q), in == out)) break;
@@ -65,36 +77,62 @@ TEST(inject_fifo) {
 /* A part of what is inside, pushed and appended, rounded up; and never more than max. */
 TEST(inject_parts) {
     inject_item *items = inject_items(20);
-    schi_node *node = NULL;
+    schi_node *all[INJECT_MAX + 2];
     schi_inject q;
     uint64_t total = 0;
     EXPECT_EQ(schi_inject_init(&q), 0);
-    EXPECT_EQ(schi_inject_pop(&q, 3, 100, &node), 0);
+    EXPECT_EQ(inject_pop(&q, 3, 100, all), 0);
     EXPECT(inject_put(&q, items, 4));
     for (int i = 4; i < 11; i++) EXPECT(inject_put(&q, items + i, 1));
-    EXPECT_EQ(schi_inject_pop(&q, 3, 100, &node), 4); /* 11 / 3 + 1 */
-    EXPECT(node == &items[0].node);
-    EXPECT_EQ(schi_inject_pop(&q, 3, 2, &node), 2);
-    EXPECT(node == &items[4].node);
+    EXPECT_EQ(inject_pop(&q, 3, 100, all), 4); /* 11 / 3 + 1 */
+    EXPECT(all[0] == &items[0].node && all[3] == &items[3].node);
+    EXPECT_EQ(inject_pop(&q, 3, 2, all), 2);
+    EXPECT(all[0] == &items[4].node);
     EXPECT_EQ(schi_inject_len(&q, &total), 5);
     EXPECT_EQ(total, 11);
-    EXPECT_EQ(schi_inject_pop(&q, 8, 100, &node), 1);
+    EXPECT_EQ(inject_pop(&q, 8, 100, all), 1);
     for (int i = 11; i < 17; i++) EXPECT(inject_put(&q, items + i, 1));
-    EXPECT_EQ(schi_inject_pop(&q, 1, 5, &node), 5); /* those below the stack, then of the stack */
-    EXPECT_EQ(schi_inject_pop(&q, 1, 5, &node), 5);
-    EXPECT(node == &items[12].node);
+    EXPECT_EQ(inject_pop(&q, 1, 5, all), 5); /* those below the stack, then of the stack */
+    EXPECT_EQ(inject_pop(&q, 1, 5, all), 5);
+    EXPECT(all[0] == &items[12].node && all[4] == &items[16].node);
     schi_inject_drop(&q);
+    free(items);
+}
+
+/* No more than fit into the ring behind the first, however full it is; what is there stays. */
+TEST(inject_into_full) {
+    const size_t total = 3 * SCH_RUNQ_CAP;
+    inject_item *items = inject_items(2 * total), *before = items + total;
+    schi_runq *ring = (schi_runq *)aligned_alloc(SCH_CACHELINE, sizeof *ring);
+    if (!ring) abort();
+    for (unsigned full = 0; full <= SCH_RUNQ_CAP; full += SCH_RUNQ_CAP / 8) {
+        schi_inject q;
+        uint64_t n = 0;
+        EXPECT_EQ(schi_inject_init(&q), 0);
+        EXPECT(inject_put(&q, items, total));
+        schi_runq_init(ring, (SCHI_INDEX)test_random());
+        for (unsigned i = 0; i < full; i++) EXPECT(schi_runq_push(ring, &before[i].node) > 0);
+        EXPECT(schi_inject_pop(&q, 1, total, ring, &n) == &items[0].node);
+        EXPECT_EQ(n, SCH_RUNQ_CAP - full + 1);
+        EXPECT_EQ(schi_inject_len(&q, NULL), total - n);
+        schi_runq_check(ring);
+        for (unsigned i = 0; i < full; i++) EXPECT(schi_runq_pop(ring) == &before[i].node);
+        for (uint64_t i = 1; i < n; i++) EXPECT(schi_runq_pop(ring) == &items[i].node);
+        EXPECT(schi_runq_pop(ring) == NULL);
+        schi_inject_drop(&q);
+    }
+    free(ring);
     free(items);
 }
 
 TEST(inject_close) {
     inject_item *items = inject_items(8);
-    schi_node *node = NULL;
+    schi_node *all[INJECT_MAX + 2];
     schi_inject q;
     for (int used = 0; used < 2; used++) { /* also when part of it has been turned already */
         EXPECT_EQ(schi_inject_init(&q), 0);
         EXPECT(inject_put(&q, items, 4));
-        if (used) EXPECT_EQ(schi_inject_pop(&q, 1, 1, &node), 1);
+        if (used) EXPECT_EQ(inject_pop(&q, 1, 1, all), 1);
         EXPECT(inject_put(&q, items + 4, 1));
         schi_inject_close(&q);
         schi_inject_close(&q);
@@ -102,12 +140,11 @@ TEST(inject_close) {
         EXPECT(!inject_put(&q, items + 5, 2));
         EXPECT_EQ(schi_inject_len(&q, NULL), 5 - used);
         EXPECT(!schi_inject_is_empty(&q));
-        EXPECT_EQ(schi_inject_pop(&q, 1, 100, &node), 5 - used); /* what was inside, in order */
-        for (int i = used; i < 5; i++, node = schi_rd(&node->next)) EXPECT(node == &items[i].node);
-        EXPECT(node == NULL);
+        EXPECT_EQ(inject_pop(&q, 1, 100, all), 5 - used); /* what was inside, in order */
+        for (int i = used; i < 5; i++) EXPECT(all[i - used] == &items[i].node);
         EXPECT(schi_inject_is_empty(&q));
         EXPECT_EQ(schi_inject_len(&q, NULL), 0);
-        EXPECT_EQ(schi_inject_pop(&q, 1, 1, &node), 0);
+        EXPECT_EQ(inject_pop(&q, 1, 1, all), 0);
         schi_inject_drop(&q);
     }
     free(items);
@@ -151,25 +188,24 @@ static void inject_consume(inject_stress *s, schi_rng *rng) {
     for (;;) {
         bool over = inject_count(&s->done) == INJECT_PRODUCERS;
         size_t accepted = inject_count(&s->accepted), n;
-        schi_node *node = NULL;
+        schi_node *all[INJECT_MAX + 2];
         if (s->consumers == 1) { /* then it is known what has come out */
             size_t len = (size_t)schi_inject_len(&s->q, NULL);
             EXPECT(len + mine >= accepted);
             EXPECT(len + mine <= inject_count(&s->begun));
             if (accepted > mine) EXPECT(!schi_inject_is_empty(&s->q));
         }
-        n = (size_t)schi_inject_pop(&s->q, 1, 1 + schi_rng_below(rng, 60), &node);
+        n = (size_t)inject_pop(&s->q, 1, 1 + schi_rng_below(rng, 60), all);
         mine += n;
         __atomic_fetch_add(&s->out, n, __ATOMIC_SEQ_CST);
         if (over && n == 0 && inject_count(&s->out) == inject_count(&s->accepted)) return;
-        for (; node; n--, node = schi_rd(&node->next)) {
-            inject_item *item = inject_of(node);
+        for (size_t i = 0; i < n; i++) {
+            inject_item *item = inject_of(all[i]);
             if (!EXPECT(item == &s->items[item->producer][item->number])) return;
             EXPECT_EQ(__atomic_fetch_add(&item->seen, 1u, __ATOMIC_RELAXED), 0);
             EXPECT(item->number + 1u > last[item->producer]); /* in the producer's order */
             last[item->producer] = item->number + 1u;
         }
-        EXPECT_EQ(n, 0);
         if (s->close_at && inject_count(&s->out) >= s->close_at) schi_inject_close(&s->q);
         if (!over) sched_yield();
     }

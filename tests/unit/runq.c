@@ -289,8 +289,9 @@ static void runq_produce(runq_stress *s, schi_rng *rng) {
 }
 
 static void runq_steal_some(runq_stress *s, unsigned me, schi_rng *rng) {
-    schi_node *node, *next;
+    schi_node *node;
     SCHI_INDEX n = 0;
+    uint64_t from_inject;
     unsigned other = (me + 1 + schi_rng_below(rng, 3)) % 4; /* the producer's, another thief's */
     node = schi_runq_steal(&s->rings[other], &s->rings[me], &n);
     EXPECT_EQ(node != NULL, n > 0);
@@ -301,12 +302,8 @@ static void runq_steal_some(runq_stress *s, unsigned me, schi_rng *rng) {
         runq_take(s, node);
         __atomic_fetch_add(&s->lifo_steals, (size_t)1, __ATOMIC_RELAXED);
     }
-    node = NULL;
-    (void)schi_inject_pop(&s->inject, 1, 1 + schi_rng_below(rng, 40), &node);
-    for (; node; node = next) {
-        next = schi_rd(&node->next);
-        runq_put(s, me, node);
-    }
+    node = schi_inject_pop(&s->inject, 1, 1 + schi_rng_below(rng, 40), &s->rings[me], &from_inject);
+    if (node) runq_put(s, me, node);
 }
 
 static void runq_stress_work(void *arg, unsigned me) {
