@@ -306,7 +306,8 @@ typedef struct sch_config {
     size_t stack_size;              /* of a task's stack: 16 KiB to 1 GiB (default: 256 KiB) */
     unsigned global_queue_interval; /* local polls between looks at the injector, at most 65535
                                        (default: self-tuned to about 200 us) */
-    unsigned event_interval;        /* ticks between maintenance, at most 65535 (default: 61) */
+    unsigned event_interval;        /* ticks between maintenance, at most 65535 (default: 61, and
+                                       four times that while polls take less than 150 ns) */
     bool no_lifo;              /* true: a woken task always goes to the back of the queue */
     bool no_io;                /* true: no descriptors (sch_io_open: -ENOTSUP) */
     uint64_t seed;             /* of every random choice (default: the system's) */
@@ -890,7 +891,7 @@ SCH_API uint64_t sch_next_deadline(sch_runtime *rt);
  * MARK: - [P11] Metrics (public)
  *   Counters are written by the owner with plain stores and read by anybody at any time, without
  *   stopping anyone; a reader may see some of them a moment earlier than others. They never go
- *   back. busy_ns and mean_poll_ns lag by a batch: up to event_interval polls.
+ *   back. busy_ns and mean_poll_ns lag by a batch: the polls between two maintenances.
  *================================================================================================*/
 
 /* What a task can wait for, to count the waits that really had to wait. */
@@ -943,7 +944,7 @@ typedef struct sch_worker_metrics_snapshot {
     uint64_t notify_count;      /* times its queue was worth a wake */
     uint64_t wake_count;        /* threads woken by this core's pushes */
     uint64_t forced_yield_count; /* a task used up its budget */
-    uint64_t maintenance_count; /* every event_interval ticks */
+    uint64_t maintenance_count; /* once in event_interval ticks */
     uint64_t spawned_count;     /* tasks spawned on this core */
     uint64_t ended_count;       /* tasks that ended on it */
     uint64_t cancelled_count;   /* of these, by cancellation */
@@ -1333,7 +1334,9 @@ SCHI_STATIC_ASSERT(SCH_EVENT_INTERVAL >= 1 && SCH_EVENT_INTERVAL <= 65535 &&
  *   Uses [1].  Used by everything.
  *
  *   There are no fences (ThreadSanitizer does not model them): where two sides publish and then
- *   look at each other, both do a read-modify-write on one word, or seq_cst operations on both.
+ *   look at each other, both do a read-modify-write on one word, or seq_cst operations on both; or,
+ *   where one side does it all the time and the other hardly ever, the one keeps the compiler from
+ *   reordering, and the other has all threads pass a barrier (schi_barrier_all) [3].
  *   SCHI_CELL marks plain data that is shared under a protocol; a checker watches it for races.
  *================================================================================================*/
 #define SCHI_ATOMIC(T) struct { T atomic_value __attribute__((aligned(sizeof(T)))); }
@@ -1383,6 +1386,9 @@ typedef SCHI_ATOMIC(uint64_t) schi_counter; /* a statistic */
     __atomic_compare_exchange_n(&(a)->atomic_value, expected, v, false, __ATOMIC_ACQ_REL,          \
                                 __ATOMIC_ACQUIRE)
 
+/* The compiler moves no access across it. */
+static inline void schi_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
+
 static inline void schi_cpu_relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -1395,10 +1401,10 @@ static inline void schi_cpu_relax(void) {
 
 /*==================================================================================================
  * MARK: - [3] OS calls (private)
- *   Everything the runtime asks of the system, and nothing else: clock, pages, random, CPUs, locks,
- *   one-shot event, parker, alarm, threads, the current thread's record. The contract of each
- *   stands above it; docs/porting.md has them together. Functions that can fail return 0 or a
- *   negative errno.
+ *   Everything the runtime asks of the system, and nothing else: clock, pages, random, CPUs, a
+ *   barrier on all threads, locks, one-shot event, parker, alarm, threads, the current thread's
+ *   record. The contract of each stands above it; docs/porting.md has them together. Functions that
+ *   can fail return 0 or a negative errno.
  *   Uses [1] [2].  Used by everything above.  Tests: tests/unit/os.c
  *
  *   A unit may have included libc's headers with a strict -std=c11 before us, which hides what is
@@ -1544,6 +1550,26 @@ static void schi_discard_pages(void *memory, size_t size) {
     (void)memory, (void)size;
 #endif
 }
+
+/* Barrier on all threads ------------------------------------------------------------------------*/
+
+/* Each running thread of this process passes a full memory barrier between call and return: what it
+ * did before its barrier is seen after the call, and what was done before the call it sees behind
+ * its barrier. Costs microseconds, on all CPUs that run us. open: can it be had? Asked once, before
+ * the first use; it may take milliseconds where threads run already. Any thread. */
+#if SCHI_LINUX && defined(SYS_membarrier)
+static bool schi_barrier_open(void) {
+    return SCHI_SYS(SYS_membarrier, 16 /* register private expedited */, 0, 0) == 0;
+}
+
+/* false: not this time. */
+static bool schi_barrier_all(void) {
+    return SCHI_SYS(SYS_membarrier, 8 /* private expedited */, 0, 0) == 0;
+}
+#else
+static bool schi_barrier_open(void) { return false; }
+static bool schi_barrier_all(void) { return false; }
+#endif
 
 /* CPUs ------------------------------------------------------------------------------------------*/
 
@@ -3008,7 +3034,7 @@ static unsigned schi_park_poller(schi_parker *p, schi_alarm *alarm, schi_poller 
 /*==================================================================================================
  * MARK: - [5.1] Run queue (private)
  *   Bounded ring: the owner pushes and pops, any worker steals half; and a slot in front of it.
- *   Uses [2].  Used by [11].  Tests: tests/unit/runq.c
+ *   Uses [2] [3].  Used by [11].  Tests: tests/unit/runq.c
  *================================================================================================*/
 
 /* What queues link: the first member of a task. */
@@ -3031,22 +3057,49 @@ typedef struct schi_node {
  *               I2  steal != real  <=>  exactly one thief is between steal_begin and steal_end
  *               I3  the owner never writes a slot in [steal, tail)
  *   Who         push pop take_half: owner.  steal: any worker but the owner.  len: anyone, a hint.
- *   Progress    push wait-free; pop, steal lock-free; a steal gives up while another is active.
+ *   Progress    push wait-free; pop lock-free; a steal gives up while another is active, or when
+ *               the owner was preempted inside.
  *   Full        push says so; the owner then takes half out and overflows into the injector [5.2].
- *   Why nothing is lost or run twice: real moves only by compare-and-swap on the whole head, and
- *   whoever moves it over an index has that slot for himself. 32-bit indices: for the same head to
- *   come round, 2^32 tasks must pass while a thief sits between its load and its swap.
+ *   Why nothing is lost or run twice: while a thief may be at work (I6) real moves only by
+ *   compare-and-swap on the whole head, and whoever moves it over an index has that slot for
+ *   himself. 32-bit indices: for the same head to come round, 2^32 tasks must pass while a thief
+ *   sits between its load and its swap.
+ *
+ *   Kept      A ring whose tasks are too short to be worth a thief's while [11.5] its owner keeps
+ *   to himself, and takes from it, and from the slot, by plain loads and stores. Who must steal all
+ *   the same (the standby's searcher) takes that right away first.
+ *   Source      Dice, Moir and Scherer, "Quickly Reacquirable Locks", 2003: the owner's side of
+ *               Dekker's handshake without a fence.
+ *   State       bias: SHARED; PRIVATE, by the owner alone; REVOKED, a thief has said that it must
+ *               not be.  inside: the owner takes by plain stores just now.  visitors: thieves here.
+ *   Invariants  I4  the owner takes by plain stores only while bias is PRIVATE, which it looks at
+ *                   after it has set inside
+ *               I5  when the owner has made it PRIVATE he leaves it so only if there is no visitor
+ *               I6  a thief at work has seen SHARED, or has made it REVOKED and seen a time when
+ *                   the owner was not inside
+ *   Why they exclude each other: a thief counts itself, then looks at bias; the owner makes it
+ *   PRIVATE, then looks at the count, all seq_cst: so no thief that saw SHARED is at work when the
+ *   owner goes on. The owner sets inside, then looks at bias; a thief that revokes has all
+ *   threads pass a barrier in between: one of the two sees the other.
  *
  *   The LIFO slot holds one woken task that runs before the ring. Only the owner fills it, so an
- *   empty one by a store; owner and thief take from it by exchange, so a task is always one's or
- *   the other's. No push to it wakes anybody; the standby [11] watches over it.
+ *   empty one by a store; owner and thief take from it by exchange (or see Kept), so a task is
+ *   always one's or the other's. No push to it wakes anybody; the standby [11] watches over it.
  */
 typedef struct schi_runq {
     SCHI_ATOMIC(SCHI_HEAD) head SCHI_ALIGNED(SCH_CACHELINE); /* owner and thieves */
+    SCHI_ATOMIC(uint32_t) visitors;                          /* thieves; the owner looks */
     SCHI_ATOMIC(SCHI_INDEX) tail SCHI_ALIGNED(SCH_CACHELINE); /* owner writes, thieves read */
+    SCHI_ATOMIC(uint32_t) inside;                            /* owner writes, a revoker waits */
+    SCHI_ATOMIC(uint32_t) bias;                              /* owner; a revoker */
     SCHI_ATOMIC(schi_node *) lifo;                           /* owner; a thief in need */
     SCHI_CELL(schi_node *) slots[SCH_RUNQ_CAP]; /* owner outside [steal, tail), thief in */
 } schi_runq;
+
+enum { SCHI_SHARED, SCHI_PRIVATE, SCHI_REVOKED };
+#ifndef SCHI_INSIDE_YIELDS
+#define SCHI_INSIDE_YIELDS 64 /* that a thief waits for an owner who was preempted inside */
+#endif
 
 static SCHI_INDEX schi_runq_steal_of(SCHI_HEAD head) { return (SCHI_INDEX)head; }
 static SCHI_INDEX schi_runq_real_of(SCHI_HEAD head) {
@@ -3061,6 +3114,9 @@ static void schi_runq_init(schi_runq *q, SCHI_INDEX start) {
     schi_store_rlx(&q->head, schi_runq_head(start, start)); /* rlx: published with the core */
     schi_store_rlx(&q->tail, start);                        /* rlx: the same */
     schi_store_rlx(&q->lifo, (schi_node *)NULL);            /* rlx: the same */
+    schi_store_rlx(&q->visitors, 0u);                       /* rlx: the same */
+    schi_store_rlx(&q->inside, 0u);                         /* rlx: the same */
+    schi_store_rlx(&q->bias, (uint32_t)SCHI_SHARED);        /* rlx: the same */
 }
 
 /* Tasks in the ring, without the slot. Exact for the owner while nobody steals. */
@@ -3131,7 +3187,7 @@ static schi_node *schi_runq_pop(schi_runq *q) {
     }
 }
 
-/* The same where there are no thieves: no read-modify-write. */
+/* The same while no thief can be at work: no read-modify-write. */
 static schi_node *schi_runq_pop_alone(schi_runq *q) {
     SCHI_INDEX real = schi_runq_real_of(schi_load_rlx(&q->head)); /* rlx: only we write it */
     SCHI_INDEX after = (SCHI_INDEX)(real + 1);
@@ -3231,7 +3287,7 @@ static schi_node *schi_lifo_take(schi_runq *q) {
     return schi_xchg_acqrel(&q->lifo, (schi_node *)NULL);
 }
 
-/* The same where there are no thieves: no read-modify-write. */
+/* The same while no thief can be at work: no read-modify-write. */
 static schi_node *schi_lifo_take_alone(schi_runq *q) {
     schi_node *node = schi_load_rlx(&q->lifo); /* rlx: only we write it */
     schi_store_rlx(&q->lifo, (schi_node *)NULL); /* rlx: others only look whether it is empty */
@@ -3245,6 +3301,77 @@ static schi_node *schi_lifo_put(schi_runq *q, schi_node *node) {
         return NULL;
     }
     return schi_xchg_acqrel(&q->lifo, node); /* acqrel: as above; a thief has it or we do */
+}
+
+/* Take by plain loads and stores until leave. false: by swaps. Owner; waits for nothing inside. */
+static inline bool schi_runq_enter(schi_runq *q) {
+    if (schi_load_rlx(&q->bias) != SCHI_PRIVATE) return false; /* rlx: looked at again below */
+    schi_store_rlx(&q->inside, 1u); /* rlx: the revoker's barrier comes behind it, or... */
+    schi_compiler_barrier();
+    /* rlx: ... before this. Only we made it PRIVATE: what was there then is known. */
+    if (SCHI_LIKELY(schi_load_rlx(&q->bias) == SCHI_PRIVATE)) return true;
+    schi_store_rel(&q->inside, 0u); /* rel: as in leave */
+    return false;
+}
+
+static inline void schi_runq_leave(schi_runq *q) {
+    schi_store_rel(&q->inside, 0u); /* rel: pairs with visit: what was taken is gone */
+}
+
+/* The next task of the ring, of the slot. Owner. */
+static inline schi_node *schi_runq_take(schi_runq *q) {
+    schi_node *node;
+    if (!schi_runq_enter(q)) return schi_runq_pop(q);
+    node = schi_runq_pop_alone(q);
+    schi_runq_leave(q);
+    return node;
+}
+
+static inline schi_node *schi_lifo_take_own(schi_runq *q) {
+    schi_node *node;
+    if (!schi_runq_enter(q)) return schi_lifo_take(q);
+    node = schi_lifo_take_alone(q);
+    schi_runq_leave(q);
+    return node;
+}
+
+/* Keep the ring and the slot to ourselves from now on, or no more. Owner, outside of enter and
+ * leave: so SHARED is right at any time. */
+static void schi_runq_keep(schi_runq *q, bool keep) {
+    uint32_t bias = schi_load_acq(&q->bias); /* acq: pairs with visit */
+    if (bias == (keep ? SCHI_PRIVATE : SCHI_SHARED)) return;
+    if (keep) {
+        schi_store_seq(&q->bias, (uint32_t)SCHI_PRIVATE);
+        if (schi_load_seq(&q->visitors) == 0) return; /* pairs with part, too */
+    }
+    schi_store_rel(&q->bias, (uint32_t)SCHI_SHARED); /* rel: as in visit */
+}
+
+static void schi_runq_part(schi_runq *q) {
+    schi_sub_acqrel(&q->visitors, 1u); /* acqrel: pairs with keep, what we took is gone */
+}
+
+/* Before a steal from this ring or its slot: the owner takes by swaps until part. 0; -EBUSY: the
+ * owner was preempted just inside; -ENOSYS: the system refuses the barrier. Any worker but the
+ * owner. */
+static int schi_runq_visit(schi_runq *q) {
+    int error = 0;
+    schi_add_seq(&q->visitors, 1u);
+    if (schi_load_seq(&q->bias) == SCHI_SHARED) return 0;
+    schi_store_rel(&q->bias, (uint32_t)SCHI_REVOKED); /* rel: the barrier does it */
+    if (!schi_barrier_all()) error = -ENOSYS;
+    /* acq: pairs with leave */
+    for (unsigned i = 0; !error && schi_load_acq(&q->inside) != 0; i++) {
+        if (i == SCHI_INSIDE_YIELDS) error = -EBUSY;
+        schi_os_yield();
+    }
+    if (error) {
+        schi_runq_part(q); /* it stays REVOKED until the owner or the next thief comes */
+        return error;
+    }
+    /* rel: who sees SHARED swaps head and lifo behind the owner's last plain store */
+    schi_store_rel(&q->bias, (uint32_t)SCHI_SHARED);
+    return 0;
 }
 
 /*==================================================================================================
@@ -5387,6 +5514,7 @@ typedef struct schi_core {
     unsigned countdown;    /* 1 more than the polls until one of the two below is due            */
     unsigned counted_from; /* the same polls when both were last brought up to date              */
     unsigned ticks_left;      /* until maintenance */
+    unsigned event_interval;  /* ticks from one maintenance to the next */
     unsigned inject_left;     /* until a look at the injector */
     unsigned inject_interval;
     unsigned lifo_polls;      /* in a row */
@@ -5399,6 +5527,7 @@ typedef struct schi_core {
     uint64_t sample_ns, sample_polls; /* being measured */
     uint64_t mean_poll_ns, last_sample_ns;
     uint64_t turn_ns;         /* when the present visit to the tasks began */
+    uint64_t turn_end_ns;     /* when the one just before it ended; 0: there was none */
     uint64_t last_id;         /* of the tasks spawned here */
     bool alone;               /* fixed after start: the only core, nobody steals or is woken */
     bool closed;              /* shutdown has come to this core */
@@ -5512,11 +5641,12 @@ typedef struct schi_look {
 
 struct sch_runtime {
     uint32_t magic;              /* fixed; 0 when freed; see schi_magic */
-    sch_config config;           /* fixed: resolved */
+    sch_config config;           /* fixed: resolved, but for the intervals that tune themselves */
     schi_core **cores;           /* fixed */
     unsigned num_cores;          /* fixed after start */
     unsigned made_cores;         /* fixed after start */
     unsigned histogram_len;      /* fixed: buckets of each */
+    SCHI_ATOMIC(uint32_t) has_barrier; /* schi_barrier_all works: cores may keep their rings */
     SCHI_ATOMIC(uint32_t) seen;  /* SCHI_SEE_...: what somebody wants to know of; rarely written */
     SCHI_ATOMIC(uint32_t) closing; /* shutdown has begun */
     schi_idle idle;
@@ -6467,6 +6597,14 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
  *   Uses [11.1].  Used by [11.4] [11.5].  Tests: tests/unit/worker.c
  *================================================================================================*/
 
+static inline schi_node *schi_core_take(schi_core *core) {
+    return core->alone ? schi_runq_pop_alone(&core->q) : schi_runq_take(&core->q);
+}
+
+static inline schi_node *schi_core_take_lifo(schi_core *core) {
+    return core->alone ? schi_lifo_take_alone(&core->q) : schi_lifo_take_own(&core->q);
+}
+
 /* Take a part of the injector, at most max tasks: one is returned, the others go to our ring. */
 static sch_task *schi_take_injected(schi_core *core, uint64_t parts, uint64_t max) {
     uint64_t n;
@@ -6510,17 +6648,17 @@ static SCHI_NOINLINE sch_task *schi_next_lifo(schi_thread *th, schi_core *core) 
     if (core->lifo_polls >=
         SCH_LIFO_CAP) { /* two tasks that wake each other must not starve the rest */
         core->lifo_polls = 0;
-        node = core->alone ? schi_runq_pop_alone(&core->q) : schi_runq_pop(&core->q);
+        node = schi_core_take(core);
         other = node ? schi_task_of(node) : schi_take_injected(core, 1, 1);
         if (other) {
-            node = core->alone ? schi_lifo_take_alone(&core->q) : schi_lifo_take(&core->q);
+            node = schi_core_take_lifo(core);
             if (node) schi_push_back(th, core, schi_task_of(node));
             schi_count(&core->m.lifo_capped, 1);
             schi_count(&core->m.polls, 1);
             return other;
         }
     }
-    node = core->alone ? schi_lifo_take_alone(&core->q) : schi_lifo_take(&core->q);
+    node = schi_core_take_lifo(core);
     if (!node) return NULL; /* the standby took it */
     core->lifo_polls++;
     schi_count(&core->m.lifo_polls, 1);
@@ -6566,7 +6704,7 @@ static inline sch_task *schi_next_queued(schi_thread *th, schi_core *core) {
         if (SCHI_LIKELY(task != NULL)) return task;
     }
     core->lifo_polls = 0;
-    node = core->alone ? schi_runq_pop_alone(&core->q) : schi_runq_pop(&core->q);
+    node = schi_core_take(core);
     if (SCHI_UNLIKELY(!node)) return schi_next_from_injector(core);
     schi_count(&core->m.polls, 1);
     return schi_task_of(node);
@@ -6716,6 +6854,7 @@ static int schi_reserve(schi_thread *th, bool wait) {
 static void schi_core_taken(schi_thread *th, schi_core *core, bool searching) {
     th->core = core;
     th->searching = searching;
+    core->turn_end_ns = 0;
     schi_store_rlx(&core->m.thread, (uint64_t)th->number); /* rlx: a statistic */
     if (!(schi_counted(&core->m.park_unparks) & 1)) return;
     schi_count(&core->m.park_unparks, 1);
@@ -7282,6 +7421,13 @@ static void schi_enter(schi_thread *th, sch_task *task) {
     schi_commit(th);
 }
 
+/* Ticks from one maintenance to the next. It costs as much as some ten short polls: while they are
+ * short it comes less often, unless the user has said how often. */
+static unsigned schi_event_interval(const sch_runtime *rt, uint64_t poll_ns) {
+    if (rt->config.event_interval != 0) return rt->config.event_interval;
+    return poll_ns < SCH_MOVE_COST_NS ? 4 * SCH_EVENT_INTERVAL : SCH_EVENT_INTERVAL;
+}
+
 /* Learn from the time of the last batch how much a queued task is worth, and how often to look at
  * the injector: about every 200 us. */
 static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
@@ -7301,11 +7447,13 @@ static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
     if (mean == 0) mean = 1;
     core->mean_poll_ns = mean;
     schi_store_rlx(&core->m.mean_poll_ns, mean); /* rlx: a statistic */
+    core->event_interval = schi_event_interval(core->rt, mean > sample ? mean : sample);
     if (!core->alone) {
         bool stay = mean < SCH_MOVE_COST_NS && !core->rt->config.no_standby;
         uint64_t tasks = (SCH_WAKE_COST_NS + mean - 1) / mean;
         uint32_t len = stay ? UINT32_MAX : (uint32_t)tasks;
         schi_store_rlx(&core->wake_len, len); /* rlx: a hint */
+        schi_runq_keep(&core->q, stay && schi_load_rlx(&core->rt->has_barrier)); /* rlx: a hint */
     }
     interval = core->rt->config.global_queue_interval;
     if (interval == 0) {
@@ -7315,20 +7463,23 @@ static void schi_core_measure(schi_core *core, uint64_t elapsed_ns) {
     core->inject_interval = (unsigned)interval;
     schi_core_settle(core);
     if (core->inject_left > core->inject_interval) core->inject_left = core->inject_interval;
+    if (core->ticks_left > core->event_interval) core->ticks_left = core->event_interval;
     schi_core_settle(core);
 }
 
-/* Every event_interval ticks, and when shutdown has begun. At home. */
+/* Once in event_interval ticks, and when shutdown has begun. At home. */
 static void schi_core_maintain(schi_thread *th) {
     schi_core *core = th->core;
     SCHI_INDEX len = schi_runq_len(&core->q);
-    core->ticks_left = th->rt->config.event_interval;
+    core->ticks_left = core->event_interval;
     schi_core_settle(core);
     schi_count(&core->m.maintenances, 1);
+    if (schi_load_rlx(&core->wheel.next) != SCH_FOREVER) core->turn_end_ns = 0; /* rlx: a hint */
     schi_timers_serve(th);
     /* acq: pairs with start; the poller is there. rlx: a hint, who takes the watch asks, too. */
     if (schi_load_acq(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) {
         schi_io_poll_driver(th, NULL);
+        core->turn_end_ns = 0; /* it may have taken long: that is not the next batch's time */
     }
     if (SCHI_UNLIKELY(schi_is_closing(th->rt)) && !core->closed) schi_core_close(th);
     if (core->num_stacks > SCH_STACK_CACHE) {
@@ -7342,37 +7493,45 @@ static void schi_core_maintain(schi_thread *th) {
     if (len > 1 && schi_core_worth(core, len)) schi_notify_soft(th, th->rt);
 }
 
-/* Steal from somebody, beginning anywhere. The standby's searcher also takes what is worth less
- * than a wake, and what sits in the LIFO slot behind a poll that has lasted since the last look. */
+static sch_task *schi_stolen(schi_thread *th, schi_core *victim, schi_node *node, uint64_t count) {
+    schi_count(&th->core->m.steal_operations, 1);
+    schi_count(&th->core->m.steals, count);
+    schi_see(th, th->rt, SCHI_TRACE_STEAL, (uint64_t)victim->index << 16 | count);
+    return schi_task_of(node);
+}
+
+/* The standby's searcher also takes what is worth less than a wake, and what sits in the LIFO slot
+ * behind a poll that has lasted since the last look. */
+static sch_task *schi_steal_from(schi_thread *th, schi_core *victim) {
+    SCHI_INDEX len = schi_runq_len(&victim->q), count = 0;
+    bool ring = len > 0 && (th->rescue || schi_core_worth(victim, len));
+    bool slot = th->rescue && !schi_lifo_is_empty(&victim->q);
+    sch_task *task = NULL;
+    schi_node *node;
+    int error;
+    if (!ring && !slot) return NULL;
+    error = schi_runq_visit(&victim->q);
+    if (error == -ENOSYS) schi_store_rlx(&th->rt->has_barrier, 0u); /* rlx: a hint: keep no more */
+    if (error) return NULL;
+    node = ring ? schi_runq_steal(&victim->q, &th->core->q, &count) : NULL;
+    if (node) {
+        task = schi_stolen(th, victim, node, count);
+    } else if (slot && (node = schi_lifo_take(&victim->q)) != NULL) {
+        schi_count(&th->core->m.lifo_steals, 1);
+        task = schi_stolen(th, victim, node, 1);
+    }
+    schi_runq_part(&victim->q);
+    return task;
+}
+
+/* Steal from somebody, beginning anywhere. */
 static sch_task *schi_steal(schi_thread *th) {
-    schi_core *core = th->core;
     sch_runtime *rt = th->rt;
-    uint32_t n = rt->num_cores, start = schi_rng_below(&core->rng, n);
+    uint32_t n = rt->num_cores, start = schi_rng_below(&th->core->rng, n);
     for (uint32_t i = 0; i < n; i++) {
         schi_core *victim = rt->cores[start + i < n ? start + i : start + i - n];
-        SCHI_INDEX len, count = 0;
-        schi_node *node;
-        if (victim == core) continue;
-        len = schi_runq_len(&victim->q);
-        if (len > 0 && (th->rescue || schi_core_worth(victim, len))) {
-            node = schi_runq_steal(&victim->q, &core->q, &count);
-            if (node) {
-                schi_count(&core->m.steal_operations, 1);
-                schi_count(&core->m.steals, count);
-                schi_see(th, rt, SCHI_TRACE_STEAL, (uint64_t)victim->index << 16 | count);
-                return schi_task_of(node);
-            }
-        }
-        if (th->rescue && !schi_lifo_is_empty(&victim->q)) {
-            node = schi_lifo_take(&victim->q);
-            if (node) {
-                schi_count(&core->m.steal_operations, 1);
-                schi_count(&core->m.steals, 1);
-                schi_count(&core->m.lifo_steals, 1);
-                schi_see(th, rt, SCHI_TRACE_STEAL, (uint64_t)victim->index << 16 | 1);
-                return schi_task_of(node);
-            }
-        }
+        sch_task *task = victim != th->core ? schi_steal_from(th, victim) : NULL;
+        if (task) return task;
     }
     return NULL;
 }
@@ -7811,6 +7970,8 @@ static bool schi_turn(schi_thread *th) {
         if (!task) task = schi_next(th, core);
     } while (!task &&
              core->ticks_left == 0); /* not empty-handed, but because maintenance was due */
+    start = task ? core->turn_end_ns : 0; /* one look at the clock for an end and a beginning */
+    core->turn_end_ns = 0;
     if (!task) schi_count(&core->m.no_local_work, 1);
     if (!task) task = schi_search(th);
     if (!task && schi_load_rlx(&core->wheel.next) != SCH_FOREVER) { /* rlx: our own arming */
@@ -7819,11 +7980,14 @@ static bool schi_turn(schi_thread *th) {
     }
     if (!task) return false;
     if (th->searching) schi_stop_search(th);
-    start = schi_now_ns();
+    if (start == 0) start = schi_now_ns();
     core->turn_ns = start;
     core->batch_start_polls = schi_counted(&core->m.polls) - 1;
     schi_enter(th, task);
-    if (th->core == core) schi_core_measure(core, schi_now_ns() - start);
+    if (th->core == core) {
+        core->turn_end_ns = schi_now_ns();
+        schi_core_measure(core, core->turn_end_ns - start);
+    }
     return true;
 }
 
@@ -8451,7 +8615,6 @@ static void schi_config_defaults(sch_config *c) {
     if (c->max_blocking_threads == 0) c->max_blocking_threads = SCH_MAX_BLOCKING;
     if (c->keep_alive_ns == 0) c->keep_alive_ns = SCH_KEEP_ALIVE_NS;
     if (c->stack_size == 0) c->stack_size = SCH_STACK_SIZE;
-    if (c->event_interval == 0) c->event_interval = SCH_EVENT_INTERVAL;
     if (c->seed == 0) c->seed = schi_entropy();
     if (!c->thread_name) c->thread_name = "sch";
     if (!c->allocator.alloc) {
@@ -8525,7 +8688,7 @@ static schi_core *schi_core_new(sch_runtime *rt, unsigned index) {
     core->rt = rt;
     core->index = index;
     core->last_id = index + 1;
-    core->ticks_left = rt->config.event_interval;
+    core->event_interval = core->ticks_left = schi_event_interval(rt, SCH_WAKE_COST_NS);
     core->inject_interval =
         rt->config.global_queue_interval ? rt->config.global_queue_interval : 61;
     core->inject_left = core->inject_interval;
@@ -8677,6 +8840,10 @@ static int schi_runtime_start(sch_runtime *rt) {
     int error = 0;
     unsigned n = rt->config.workers;
     if (rt->config.flavor == SCH_MULTI_THREAD) {
+        /* Before there are threads: it takes less long. Nobody could steal without a standby. */
+        if (n > 1 && !rt->config.no_standby && schi_barrier_open()) {
+            schi_store_rlx(&rt->has_barrier, 1u); /* rlx: a hint */
+        }
         for (rt->num_workers = 0; rt->num_workers < n; rt->num_workers++) {
             error = schi_thread_new(rt, SCHI_WORKER, NULL, schi_worker_main);
             if (error) break;

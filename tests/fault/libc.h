@@ -67,6 +67,7 @@ enum {
     FAULT_RANDOM_BYTES,
     FAULT_SIGMASK,
     FAULT_PRCTL,
+    FAULT_BARRIER,
     FAULT_PIPE,
     FAULT_EPOLL_CREATE, /* the first of those on descriptors */
     FAULT_EPOLL_ADD,
@@ -142,6 +143,7 @@ static const fault_kind fault_kinds[FAULT_KINDS] = {
     [FAULT_RANDOM_BYTES] = {"getrandom", SHOWS_NOTHING, {EAGAIN, ENOSYS}},
     [FAULT_SIGMASK] = {"rt_sigprocmask", SHOWS_NOTHING, {EPERM}},
     [FAULT_PRCTL] = {"prctl", SHOWS_NOTHING, {EPERM}},
+    [FAULT_BARRIER] = {"membarrier", SHOWS_NOTHING, {ENOSYS, EPERM, ENOMEM}},
     [FAULT_PIPE] = {"pipe", SHOWS_ITSELF, {EMFILE, ENFILE}},
     [FAULT_EPOLL_CREATE] = {"epoll_create1", SHOWS_HARD, {EMFILE, ENFILE, ENOMEM}},
     [FAULT_EPOLL_ADD] = {"epoll_ctl", SHOWS_HARD, {ENOMEM, ENOSPC}},
@@ -460,6 +462,7 @@ static bool fault_syscall_hits(long number, const long *a) {
     case SYS_sched_getaffinity: return fault_hits(FAULT_AFFINITY);
     case SYS_sched_setaffinity: return fault_hits(FAULT_PIN);
     case SYS_getrandom: return fault_hits(FAULT_RANDOM_BYTES);
+    case SYS_membarrier: return fault_hits(FAULT_BARRIER);
     case SYS_prctl: return fault_hits(FAULT_PRCTL);
     case SYS_rt_sigprocmask:
         /* SIG_SETMASK; not when it is undone, nor when it is only read */

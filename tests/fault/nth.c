@@ -26,7 +26,7 @@ static bool fault_is_reached(unsigned kind) {
 #if defined(FAULT_POSIX)
     if (kind == FAULT_OPEN || kind == FAULT_READ || kind == FAULT_CLOSE) return false;
     if (kind == FAULT_AFFINITY || kind == FAULT_PIN || kind == FAULT_RANDOM_BYTES) return false;
-    if (kind == FAULT_SIGMASK || kind == FAULT_PRCTL) return false;
+    if (kind == FAULT_SIGMASK || kind == FAULT_PRCTL || kind == FAULT_BARRIER) return false;
 #endif
     return true;
 }

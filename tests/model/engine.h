@@ -11,6 +11,7 @@
  *               seq: not older than the newest seq store, nor than what a seq load has read. An
  *               RMW reads the newest and continues the release sequence; a plain store by the same
  *               thread does not (C++20: weaker than C11).
+ *               A barrier on all threads forgets the old stores.
  *   Limits      Modification order is the order of execution; so no load buffering, no store
  *               that takes effect before one that ran earlier. A failing strong compare-and-swap
  *               reads the newest value. An old value is read at most twice in a row.
@@ -1340,6 +1341,26 @@ static void model_discard(model_site *site, void *memory, size_t size) {
     model_point(site, true);
     model_trace(site, memory, size, 0, false);
     memset(memory, 0, size);
+}
+
+static bool model_barrier_may_fail; /* a client's wish */
+
+/* A barrier on all threads: whoever loads from now on sees at least the newest store of each
+ * atomic. It orders, but gives nobody the right to read plain data. */
+static bool model_barrier(model_site *site, int unused) {
+    (void)unused;
+    site->hits++;
+    model_point(site, true);
+    model_trace(site, NULL, 0, 0, false);
+    if (model_barrier_may_fail && model_choose(2) == 1) return false;
+    for (unsigned i = 0; i < E.num_objects; i++) {
+        model_object *o = &E.objects[i];
+        if (o->epoch != E.epoch || o->kind != MODEL_ATOMIC || o->num_stores < 2) continue;
+        o->as.stores[0] = *model_newest(o);
+        o->num_stores = 1;
+        memset(o->old_reads, 0, sizeof o->old_reads);
+    }
+    return true;
 }
 
 static void *model_new(size_t size) { return model_allocate(size, 64, false, true); }

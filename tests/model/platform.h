@@ -91,6 +91,7 @@ typedef SCHI_ATOMIC(uint64_t) schi_counter;
 #define schi_cas_acqrel(a, e, v) MODEL_CAS_(MODEL_CAS, a, e, v, MODEL_ACQREL, __COUNTER__)
 
 #define schi_cpu_relax() MODEL_CALL_(MODEL_PAUSE, "pause", __COUNTER__, model_yield, 0)
+#define schi_compiler_barrier() ((void)0)
 
 /* Time, random numbers, memory ------------------------------------------------------------------*/
 
@@ -141,6 +142,9 @@ static void schi_unguard_pages(void *memory, size_t size, int kind) {
 
 #define schi_discard_pages(memory, size)                                                           \
     MODEL_CALL_(MODEL_OTHER, "discard", __COUNTER__, model_discard, memory, size)
+
+static bool schi_barrier_open(void) { return true; }
+#define schi_barrier_all() MODEL_CALL_(MODEL_OTHER, "barrier", __COUNTER__, model_barrier, 0)
 
 /* Nothing forks here. */
 static uint32_t schi_process(void) { return 0; }

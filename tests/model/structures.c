@@ -304,6 +304,80 @@ MODEL(ring_len, .bound = 3, .stale = 4) {
     ring_end(r);
 }
 
+/* A ring that its owner keeps to himself, for a while (k) or no more (s): he takes from it (-) and
+ * from the slot (l fills it, t takes) by plain stores, until a thief has revoked that. */
+static void kept_own(ring_case *r) {
+    schi_runq *q = &r->q[0];
+    schi_node *node;
+    unsigned next = 0;
+    for (const char *op = r->script; *op; op++) {
+        switch (*op) {
+        case 'k':
+        case 's': schi_runq_keep(q, *op == 'k'); break;
+        case 't':
+            node = schi_lifo_take_own(q);
+            if (node) (void)parcel_take(node);
+            break;
+        case '-':
+            node = schi_runq_take(q);
+            if (node) parcel_take_in_order(node, &next);
+            break;
+        default:
+            node = parcel_send(&r->all, r->sent++);
+            if (*op == 'l') {
+                node = schi_lifo_put(q, node);
+                if (node) (void)parcel_take(node);
+            } else {
+                MODEL_EXPECT(schi_runq_push(q, node) > 0);
+            }
+        }
+    }
+}
+
+static void kept_work(void *shared, unsigned me) {
+    ring_case *r = (ring_case *)shared;
+    unsigned next = 0;
+    if (me == 0) {
+        kept_own(r);
+        return;
+    }
+    for (unsigned i = 0; i < r->steals; i++) {
+        schi_node *node;
+        if (schi_runq_visit(&r->q[0]) != 0) continue;
+        ring_steal(r, 0, me, &next);
+        node = schi_lifo_take(&r->q[0]);
+        if (node) (void)parcel_take(node);
+        schi_runq_part(&r->q[0]);
+        ring_drain(&r->q[me], &next);
+    }
+}
+
+static void kept_run(unsigned thieves, unsigned steals, const char *script) {
+    ring_case *r = ring_new(script, steals);
+    crew_run(1 + thieves, kept_work, r);
+    MODEL_EXPECT(schi_load_seq(&r->q[0].visitors) == 0 && schi_load_seq(&r->q[0].inside) == 0);
+    ring_end(r);
+}
+
+MODEL(kept_ring, .bound = 3, .spurious = 1) { kept_run(1, 1, "k++--"); }
+MODEL(kept_again, .bound = 3) { kept_run(1, 2, "k+k-+-"); }
+MODEL(kept_no_more, .bound = 3) { kept_run(1, 1, "k+-s+-"); }
+/* The thief has begun before the owner keeps the ring. */
+MODEL(kept_while_stolen, .bound = 3, .stale = 4) { kept_run(1, 1, "++k--"); }
+MODEL(kept_two_thieves, .bound = 2) { kept_run(2, 1, "k++--"); }
+MODEL(kept_slot, .bound = 3) { kept_run(1, 1, "klt+lt"); }
+MODEL(kept_no_barrier, .bound = 3) {
+    model_barrier_may_fail = true;
+    kept_run(1, 2, "k++--");
+    model_barrier_may_fail = false;
+}
+/* One steals, the owner begins to keep the ring, the other one's barrier fails. */
+MODEL(kept_no_barrier_beside_thief, .bound = 2) {
+    model_barrier_may_fail = true;
+    kept_run(2, 1, "++k--");
+    model_barrier_may_fail = false;
+}
+
 /* The owner of a ring without thieves, and somebody who reads its length. */
 static void ring_alone(void *shared, unsigned me) {
     ring_case *r = (ring_case *)shared;
@@ -443,6 +517,31 @@ static void lifo_work(void *shared, unsigned me) {
 MODEL(lifo_swap, .bound = 3, .spurious = 1) {
     core_case *c = core_new();
     crew_run(2, lifo_work, c);
+    core_end(c);
+}
+
+/* The same while the owner keeps them to himself, in the ring or in the slot. */
+static void kept_core_work(void *shared, unsigned me) {
+    core_case *c = (core_case *)shared;
+    schi_thread *th = c->b->thread[me];
+    sch_task *task;
+    if (me > 0) {
+        th->rescue = true;
+        task = schi_steal(th);
+        if (task) (void)parcel_take(&task->node);
+        core_drain(th);
+        return;
+    }
+    schi_runq_keep(&th->core->q, true);
+    schi_push_back(th, th->core, schi_task_of(parcel_send(&c->all, c->sent++)));
+    lifo_put(th, parcel_send(&c->all, c->sent++));
+    while ((task = schi_next(th, th->core)) != NULL) (void)parcel_take(&task->node);
+}
+
+MODEL(kept_core, .bound = 3) {
+    core_case *c = core_new();
+    crew_run(2, kept_core_work, c);
+    MODEL_EXPECT(schi_load_seq(&c->b->rt->cores[0]->q.visitors) == 0);
     core_end(c);
 }
 
@@ -857,7 +956,7 @@ struct office_case {
     schi_event ran;
     unsigned jumps;             /* of time, when the parcel was sent; written before it is */
     unsigned max_jumps;         /* until it is taken */
-    bool in_ring;
+    bool in_ring, kept;
     void *more;                 /* of waiting.c */
 };
 
@@ -997,6 +1096,7 @@ static void office_hog(office_case *o, schi_thread *th, sch_task *task) {
     if (parcel_take(&task->node) == 0) {
         schi_node *node = parcel_send(&o->all, 1);
         o->jumps = model_time_jumps();
+        schi_runq_keep(&th->core->q, o->kept);
         if (o->in_ring) {
             schi_push_back(th, th->core, schi_task_of(node));
         } else {
@@ -1010,20 +1110,25 @@ static void office_hog(office_case *o, schi_thread *th, sch_task *task) {
     office_done(o);
 }
 
-static void rescue_run(bool in_ring, unsigned max_jumps) {
+static void rescue_run(bool in_ring, bool kept, unsigned max_jumps) {
     office_case *o = office_new(2, 2, true, 2);
     o->run = office_hog, o->max_jumps = max_jumps;
     o->in_ring = in_ring;
+    o->kept = kept;
     bare_hold_cores(o->b, 1);
     crew_run(3, office_work, o);
     office_end(o);
 }
 
-MODEL(standby_rescues_ring, .bound = 2) { rescue_run(true, 10); }
-MODEL(standby_rescues_lifo, .bound = 2) { rescue_run(false, 10); }
+MODEL(standby_rescues_ring, .bound = 2) { rescue_run(true, false, 10); }
+MODEL(standby_rescues_lifo, .bound = 2) { rescue_run(false, false, 10); }
+MODEL(standby_rescues_kept_ring, .bound = 2) { rescue_run(true, true, 10); }
+MODEL(standby_rescues_kept_lifo, .bound = 2) { rescue_run(false, true, 10); }
 /* Two looks, and an alarm that was set for somebody else may ring once in each seat. Without old
  * values, which no ring of an alarm sees really. */
-MODEL(standby_in_time, .bound = 1, .stale = 0, .random = 0) { rescue_run(model_choose(2), 4); }
+MODEL(standby_in_time, .bound = 1, .stale = 0, .random = 0) {
+    rescue_run(model_choose(2), false, 4);
+}
 
 /* Three workers: one leaves the place and is busy, the second is sent into the place and gets a
  * core on its way, with which it is busy, too: then the third must be sent. */

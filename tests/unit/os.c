@@ -23,6 +23,45 @@ TEST(os_libc_alloc) {
     }
 }
 
+/* What one thread does all the time without a fence, and another after a barrier on all: Dekker. */
+typedef struct os_dekker {
+    SCHI_ATOMIC(uint32_t) often, seldom;
+    SCHI_CELL(unsigned) inside; /* of who is alone there */
+    size_t rounds, both;
+    unsigned over; /* atomic */
+} os_dekker;
+
+static void os_dekker_work(void *arg, unsigned me) {
+    os_dekker *d = (os_dekker *)arg;
+    while (me == 0 && !__atomic_load_n(&d->over, __ATOMIC_ACQUIRE)) {
+        schi_store_rlx(&d->often, 1u);
+        schi_compiler_barrier();
+        if (schi_load_acq(&d->seldom) == 0) schi_wr(&d->inside, schi_rd(&d->inside) + 1);
+        schi_store_rel(&d->often, 0u);
+    }
+    for (size_t i = 0; me == 1 && i < d->rounds; i++) {
+        unsigned before;
+        schi_store_rlx(&d->seldom, 1u);
+        EXPECT(schi_barrier_all());
+        while (schi_load_acq(&d->often) != 0) schi_os_yield();
+        before = schi_rd(&d->inside);
+        for (int k = 0; k < 100; k++) schi_cpu_relax();
+        d->both += schi_rd(&d->inside) != before;
+        schi_store_rel(&d->seldom, 0u);
+    }
+    if (me == 1) __atomic_store_n(&d->over, 1u, __ATOMIC_RELEASE);
+}
+
+TEST(os_barrier) {
+    os_dekker d;
+    memset(&d, 0, sizeof d);
+    d.rounds = test_scale(20000);
+    if (!schi_barrier_open()) SKIP("no barrier on all threads here");
+    EXPECT(schi_barrier_open()); /* again: at once */
+    crew_run(2, os_dekker_work, &d);
+    EXPECT_EQ(d.both, 0);
+}
+
 /* Pages -----------------------------------------------------------------------------------------*/
 
 static bool os_all_are(const char *memory, size_t size, char value) {

@@ -241,13 +241,16 @@ TEST(runq_lifo) {
     free(items);
 }
 
-/* One producer and three thieves, who also steal from each other. Overflow goes to an injector. */
+/* One producer and three thieves, who also steal from each other. Overflow goes to an injector. The
+ * producer keeps its ring to itself now and then, where the system has a barrier on all threads. */
 typedef struct runq_stress {
     schi_runq rings[4];
     schi_inject inject;
     runq_item *items;
     size_t num_items, out; /* out: atomic */
     size_t steals, overflows, lifo_steals; /* atomic */
+    bool has_barrier;
+    size_t taken_back; /* atomic: visits to a ring that was kept just before */
 } runq_stress;
 
 static void runq_take(runq_stress *s, schi_node *node) {
@@ -281,8 +284,11 @@ static void runq_produce(runq_stress *s, schi_rng *rng) {
         if (node) runq_put(s, 0, node);
         schi_runq_check(&s->rings[0]);
         if (schi_rng_below(rng, 256) == 0) sched_yield(); /* one CPU: let thieves have a turn */
+        if (s->has_barrier && schi_rng_below(rng, 64) == 0) {
+            schi_runq_keep(&s->rings[0], schi_rng_below(rng, 8) > 0);
+        }
         while (schi_rng_below(rng, 8) < (lean ? 5 : 2) &&
-               (node = schi_runq_pop(&s->rings[0])) != NULL) {
+               (node = schi_runq_take(&s->rings[0])) != NULL) {
             runq_take(s, node);
         }
     }
@@ -292,15 +298,21 @@ static void runq_steal_some(runq_stress *s, unsigned me, schi_rng *rng) {
     schi_node *node;
     SCHI_INDEX n = 0;
     uint64_t from_inject;
+    bool kept;
     unsigned other = (me + 1 + schi_rng_below(rng, 3)) % 4; /* the producer's, another thief's */
-    node = schi_runq_steal(&s->rings[other], &s->rings[me], &n);
-    EXPECT_EQ(node != NULL, n > 0);
-    if (node) runq_take(s, node);
-    if (n > 1) __atomic_fetch_add(&s->steals, (size_t)1, __ATOMIC_RELAXED);
-    schi_runq_check(&s->rings[me]);
-    if (schi_rng_below(rng, 8) == 0 && (node = schi_lifo_take(&s->rings[other])) != NULL) {
-        runq_take(s, node);
-        __atomic_fetch_add(&s->lifo_steals, (size_t)1, __ATOMIC_RELAXED);
+    kept = schi_load_rlx(&s->rings[other].bias) == SCHI_PRIVATE;
+    if (schi_runq_visit(&s->rings[other]) == 0) {
+        __atomic_fetch_add(&s->taken_back, (size_t)kept, __ATOMIC_RELAXED);
+        node = schi_runq_steal(&s->rings[other], &s->rings[me], &n);
+        EXPECT_EQ(node != NULL, n > 0);
+        if (node) runq_take(s, node);
+        if (n > 1) __atomic_fetch_add(&s->steals, (size_t)1, __ATOMIC_RELAXED);
+        schi_runq_check(&s->rings[me]);
+        if (schi_rng_below(rng, 8) == 0 && (node = schi_lifo_take(&s->rings[other])) != NULL) {
+            runq_take(s, node);
+            __atomic_fetch_add(&s->lifo_steals, (size_t)1, __ATOMIC_RELAXED);
+        }
+        schi_runq_part(&s->rings[other]);
     }
     node = schi_inject_pop(&s->inject, 1, 1 + schi_rng_below(rng, 40), &s->rings[me], &from_inject);
     if (node) runq_put(s, me, node);
@@ -313,7 +325,7 @@ static void runq_stress_work(void *arg, unsigned me) {
     if (me == 0) runq_produce(s, &rng);
     while (__atomic_load_n(&s->out, __ATOMIC_RELAXED) < s->num_items) {
         schi_node *node;
-        if (me == 0 && (node = schi_lifo_take(&s->rings[0])) != NULL) runq_take(s, node);
+        if (me == 0 && (node = schi_lifo_take_own(&s->rings[0])) != NULL) runq_take(s, node);
         if (me > 0) runq_steal_some(s, me, &rng);
         /* Thieves leave some in their rings for others to steal. */
         for (uint32_t n = me == 0 ? UINT32_MAX : schi_rng_below(&rng, RUNQ_CAP); n > 0; n--) {
@@ -346,9 +358,12 @@ TEST(runq_stress) {
     if (!s) abort();
     memset(s, 0, sizeof *s);
     s->num_items = test_scale(1000000);
+    s->has_barrier = schi_barrier_open();
     for (int round = 0; round < 100 && !every_way; round++) {
         runq_stress_round(s);
-        every_way = (s->steals > 0 && s->overflows > 0 && s->lifo_steals > 0) || test_slowdown > 1;
+        every_way = (s->steals > 0 && s->overflows > 0 && s->lifo_steals > 0 &&
+                     (s->taken_back > 0 || !s->has_barrier)) ||
+                    test_slowdown > 1;
     }
     EXPECT(every_way);
     free(s);

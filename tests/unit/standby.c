@@ -10,6 +10,7 @@ typedef struct standby_case {
     uint64_t compute_ns;     /* how long the parent computes */
     uint64_t took_ns;        /* from then until it saw the task run */
     void (*queue)(struct standby_case *c);
+    bool kept;               /* the parent's core keeps its ring to itself */
 } standby_case;
 
 static void standby_sleeper(void *arg) {
@@ -25,19 +26,6 @@ static bool standby_sleeps(sch_runtime *rt) {
     return listed && schi_load_seq(&rt->seats[SCHI_WATCH].parker.state) == SCHI_PARKER_ALARM;
 }
 
-/* Queues something and computes on. */
-static void standby_parent(void *arg) {
-    standby_case *c = (standby_case *)arg;
-    YIELD_UNTIL(standby_sleeps(c->rt));
-    uint64_t start = sch_now();
-    /* rlx: as the core does itself once it has learnt that a task is not worth a wake. */
-    schi_store_rlx(&schi_self()->core->wake_len, 1000u);
-    c->queue(c);
-    while (!support_get(&c->ran) && sch_now() - start < c->compute_ns) continue;
-    c->took_ns = sch_now() - start;
-    c->seen = support_get(&c->ran);
-}
-
 static void standby_spawn(standby_case *c) {
     EXPECT_EQ(sch_go(NULL, support_count, &c->ran), 0);
 }
@@ -48,6 +36,24 @@ static void standby_wake(standby_case *c) { sch_wake(c->sleeper); }
 static void standby_inject(standby_case *c) {
     if (EXPECT(schi_task_wake(c->sleeper))) {
         EXPECT(schi_inject_push(&c->rt->inject, &c->sleeper->node));
+    }
+}
+
+/* Queues something and computes on. */
+static void standby_parent(void *arg) {
+    standby_case *c = (standby_case *)arg;
+    YIELD_UNTIL(standby_sleeps(c->rt));
+    uint64_t start = sch_now();
+    schi_core *core = schi_self()->core;
+    /* rlx: as the core does itself once it has learnt that a task is not worth a wake. */
+    schi_store_rlx(&core->wake_len, 1000u);
+    if (c->kept && schi_load_seq(&c->rt->has_barrier)) schi_runq_keep(&core->q, true);
+    c->queue(c);
+    while (!support_get(&c->ran) && sch_now() - start < c->compute_ns) continue;
+    c->took_ns = sch_now() - start;
+    c->seen = support_get(&c->ran);
+    if (c->queue != standby_inject && c->seen) {
+        EXPECT_EQ(schi_load_seq(&core->q.bias), SCHI_SHARED); /* whoever came has revoked it */
     }
 }
 
@@ -72,10 +78,11 @@ static void standby_try(standby_case *c, bool no_standby) {
 
 /* It starts long before the 400 ms are over: two periods of 5 ms and a wake, on a machine that has
  * time for us; one of ten tries is enough to show it. */
-static void standby_rescues(void (*queue)(standby_case *c)) {
+static void standby_rescues(void (*queue)(standby_case *c), bool kept) {
     standby_case c;
     memset(&c, 0, sizeof c);
     c.queue = queue;
+    c.kept = kept;
     c.compute_ns = 400 * SCH_MILLISECOND;
     for (int i = 0; i < 10; i++) {
         standby_try(&c, false);
@@ -85,9 +92,71 @@ static void standby_rescues(void (*queue)(standby_case *c)) {
     EXPECT(c.took_ns < 200 * SCH_MILLISECOND);
 }
 
-TEST(standby_child_behind_a_long_poll) { standby_rescues(standby_spawn); }
-TEST(standby_lifo_behind_a_long_poll) { standby_rescues(standby_wake); }
-TEST(standby_injector_behind_a_long_poll) { standby_rescues(standby_inject); }
+TEST(standby_child_behind_a_long_poll) { standby_rescues(standby_spawn, false); }
+TEST(standby_lifo_behind_a_long_poll) { standby_rescues(standby_wake, false); }
+TEST(standby_injector_behind_a_long_poll) { standby_rescues(standby_inject, false); }
+TEST(standby_child_in_a_kept_ring) { standby_rescues(standby_spawn, true); }
+TEST(standby_lifo_that_is_kept) { standby_rescues(standby_wake, true); }
+
+/* A core whose tasks are short keeps its ring, and does its maintenance less often; one whose tasks
+ * are not so short any more ends that with the next batch. */
+static void standby_batch(schi_core *core, uint64_t poll_ns) {
+    core->batch_start_polls = schi_counted(&core->m.polls) - 1000;
+    core->sample_ns = core->sample_polls = 0;
+    schi_core_measure(core, 1000 * poll_ns);
+}
+
+static void standby_learn(void *arg) {
+    schi_core *core = schi_self()->core;
+    sch_runtime *rt = (sch_runtime *)arg;
+    const uint32_t best = schi_load_seq(&rt->has_barrier) ? SCHI_PRIVATE : SCHI_SHARED;
+    for (int i = 0; i < 100; i++) standby_batch(core, 10);
+    EXPECT_EQ(schi_load_seq(&core->q.bias), best);
+    EXPECT_EQ(core->event_interval, 4 * SCH_EVENT_INTERVAL);
+    standby_batch(core, 100000);
+    EXPECT_EQ(core->event_interval, SCH_EVENT_INTERVAL);
+    standby_batch(core, 100000);
+    EXPECT_EQ(schi_load_seq(&core->q.bias), SCHI_SHARED);
+    for (int i = 0; i < 100; i++) standby_batch(core, 10);
+    EXPECT_EQ(schi_load_seq(&core->q.bias), best);
+    EXPECT_EQ(schi_runq_visit(&core->q), 0);
+    standby_batch(core, 10);
+    EXPECT_EQ(schi_load_seq(&core->q.bias), SCHI_SHARED); /* not while somebody is there */
+    schi_runq_part(&core->q);
+    schi_store_seq(&rt->has_barrier, 0u); /* the system has refused one meanwhile */
+    standby_batch(core, 10);
+    EXPECT_EQ(schi_load_seq(&core->q.bias), SCHI_SHARED);
+}
+
+TEST(standby_cores_keep_rings_of_short_tasks) {
+    for (int off = 0; off < 2; off++) {
+        checked_memory memory;
+        sch_config config = support_config(&memory, 2);
+        config.no_standby = off != 0;
+        sch_runtime *rt = support_begin(&config);
+        /* Without a standby nobody would take it back. */
+        EXPECT_EQ(schi_load_seq(&rt->has_barrier), !off && schi_barrier_open());
+        support_run(rt, standby_learn, rt);
+        support_end(rt, &memory);
+    }
+}
+
+/* Who says how often maintenance is to come is obeyed. */
+static void standby_obey(void *arg) {
+    schi_core *core = schi_self()->core;
+    (void)arg;
+    for (int i = 0; i < 100; i++) standby_batch(core, 10);
+    EXPECT_EQ(core->event_interval, 17);
+}
+
+TEST(standby_event_interval_of_the_user) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 2);
+    config.event_interval = 17;
+    sch_runtime *rt = support_begin(&config);
+    support_run(rt, standby_obey, NULL);
+    support_end(rt, &memory);
+}
 
 TEST(standby_off) { /* the three above can fail */
     void (*const queue[])(standby_case *c) = {standby_spawn, standby_wake, standby_inject};
