@@ -5527,6 +5527,7 @@ typedef struct schi_core {
     uint64_t sample_ns, sample_polls; /* being measured */
     uint64_t mean_poll_ns, last_sample_ns;
     uint64_t turn_ns;         /* when the present visit to the tasks began */
+    uint64_t gathered_at;     /* polls when a batch of the injector was last taken, ring empty */
     uint64_t turn_end_ns;     /* when the one just before it ended; 0: there was none */
     uint64_t last_id;         /* of the tasks spawned here */
     bool alone;               /* fixed after start: the only core, nobody steals or is woken */
@@ -6597,6 +6598,10 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
  *   Uses [11.1].  Used by [11.4] [11.5].  Tests: tests/unit/worker.c
  *================================================================================================*/
 
+#ifndef SCHI_GATHER_PAUSES
+#define SCHI_GATHER_PAUSES 4 /* a model checker takes none */
+#endif
+
 static inline schi_node *schi_core_take(schi_core *core) {
     return core->alone ? schi_runq_pop_alone(&core->q) : schi_runq_take(&core->q);
 }
@@ -6687,9 +6692,19 @@ static bool schi_core_due(schi_core *core, sch_task **task) {
     return false;
 }
 
+/* A batch so soon after the last one, which then was small: somebody pushes as fast as we pop, and
+ * either waits for the other's cache line most of the time. Let a few tasks gather, some 50 ns. */
+static void schi_gather(schi_core *core) {
+    uint64_t polls = schi_counted(&core->m.polls);
+    bool soon = polls - core->gathered_at < 8;
+    core->gathered_at = polls;
+    for (int i = 0; soon && i < SCHI_GATHER_PAUSES; i++) schi_cpu_relax();
+}
+
 static SCHI_NOINLINE sch_task *schi_next_from_injector(schi_core *core) {
     sch_task *task = NULL;
     if (!schi_inject_is_empty(&core->rt->inject)) {
+        schi_gather(core);
         task = schi_take_share(core, 0);
     }
     if (task) schi_count(&core->m.polls, 1);

@@ -10,6 +10,7 @@
 #define SCHI_HEAD uint16_t
 #define SCHI_INDEX_BITS 8
 #define SCHI_INSIDE_YIELDS 1
+#define SCHI_GATHER_PAUSES 0
 #define SCH_LIFO_CAP 2
 #define SCH_SPIN_ROUNDS 1
 #define SCH_POOL_SPIN_NS 0 /* it only looks, and time stands still meanwhile */
