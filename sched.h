@@ -3344,7 +3344,7 @@ static void schi_runq_keep(schi_runq *q, bool keep) {
         schi_store_seq(&q->bias, (uint32_t)SCHI_PRIVATE);
         if (schi_load_seq(&q->visitors) == 0) return; /* pairs with part, too */
     }
-    schi_store_rel(&q->bias, (uint32_t)SCHI_SHARED); /* rel: as in visit */
+    schi_store_seq(&q->bias, (uint32_t)SCHI_SHARED); /* as in visit */
 }
 
 static void schi_runq_part(schi_runq *q) {
@@ -3369,8 +3369,9 @@ static int schi_runq_visit(schi_runq *q) {
         schi_runq_part(q); /* it stays REVOKED until the owner or the next thief comes */
         return error;
     }
-    /* rel: who sees SHARED swaps head and lifo behind the owner's last plain store */
-    schi_store_rel(&q->bias, (uint32_t)SCHI_SHARED);
+    /* Who sees SHARED swaps head and lifo behind the owner's last plain store. seq: by the letter
+     * of C11 a seq load may read an older store that is not (PRIVATE came after this one). */
+    schi_store_seq(&q->bias, (uint32_t)SCHI_SHARED);
     return 0;
 }
 
@@ -6693,7 +6694,7 @@ static bool schi_core_due(schi_core *core, sch_task **task) {
 }
 
 /* A batch so soon after the last one, which then was small: somebody pushes as fast as we pop, and
- * either waits for the other's cache line most of the time. Let a few tasks gather, some 50 ns. */
+ * either waits for the other's cache line most of the time. Let a few gather, 50 to 200 ns. */
 static void schi_gather(schi_core *core) {
     uint64_t polls = schi_counted(&core->m.polls);
     bool soon = polls - core->gathered_at < 8;
