@@ -2872,6 +2872,153 @@ static inline void schi_spin_unlock(schi_spinlock *l) {
     schi_store_rel(&l->taken, 0u); /* rel: pairs with lock */
 }
 
+/* Bias: an owner uses something all the time, others hardly ever. So the owner does it by plain
+ * stores, and who else wants it takes that right away first.
+ *   Source      Dice, Moir and Scherer, "Quickly Reacquirable Locks", 2003: the owner's side of
+ *               Dekker's handshake without a fence. The owner is a role, handed from thread to
+ *               thread with all that the last one did.
+ *   State       state: SHARED; PRIVATE, by the owner alone; REVOKED, somebody has said that it must
+ *               not be.  inside: the owner is at it by plain stores just now.
+ *   Invariants  B1  the owner is inside only while state is PRIVATE, which it looks at after it has
+ *                   set inside
+ *               B2  who revokes says so, has all threads pass a barrier, and then sees a time when
+ *                   the owner was not inside
+ *   The owner sets inside, then looks at state; between the two things that a revoker does all
+ *   threads pass a barrier: one of the two sees the other. How it becomes PRIVATE again is for the
+ *   user to see to: never beside somebody who revoked it and is not done. */
+typedef struct schi_bias {
+    SCHI_ATOMIC(uint32_t) inside; /* owner writes, a revoker waits */
+    SCHI_ATOMIC(uint32_t) state;  /* owner; a revoker */
+} schi_bias;
+
+enum { SCHI_SHARED, SCHI_PRIVATE, SCHI_REVOKED };
+#ifndef SCHI_INSIDE_YIELDS
+#define SCHI_INSIDE_YIELDS 64 /* that a revoker waits for an owner who was preempted inside */
+#endif
+
+static void schi_bias_init(schi_bias *b) {
+    schi_store_rlx(&b->inside, 0u);                   /* rlx: published with what it guards */
+    schi_store_rlx(&b->state, (uint32_t)SCHI_SHARED); /* rlx: the same */
+}
+
+/* By plain loads and stores until leave. false: as everybody. Owner; waits for nothing inside. */
+static inline bool schi_bias_enter(schi_bias *b) {
+    if (schi_load_rlx(&b->state) != SCHI_PRIVATE) return false; /* rlx: looked at again below */
+    schi_store_rlx(&b->inside, 1u); /* rlx: the revoker's barrier comes behind it, or... */
+    schi_compiler_barrier();
+    /* rlx: ... before this. Only we made it PRIVATE: what was there then is known. */
+    if (SCHI_LIKELY(schi_load_rlx(&b->state) == SCHI_PRIVATE)) return true;
+    schi_store_rel(&b->inside, 0u); /* rel: as in leave */
+    return false;
+}
+
+static inline void schi_bias_leave(schi_bias *b) {
+    schi_store_rel(&b->inside, 0u); /* rel: pairs with revoke: what was done is seen */
+}
+
+/* Not the owner's alone any more. 0; -EBUSY: the owner was preempted just inside; -ENOSYS: the
+ * system refuses the barrier. After an error it stays REVOKED until the owner or the next revoker
+ * makes it SHARED. Any thread; not the owner's inside. */
+static int schi_bias_revoke(schi_bias *b) {
+    uint32_t state = schi_load_seq(&b->state);
+    while (state == SCHI_PRIVATE) { /* by exchange: the owner may have just made it SHARED */
+        if (schi_cas_weak_seq(&b->state, &state, (uint32_t)SCHI_REVOKED)) break;
+    }
+    if (state == SCHI_SHARED) return 0;
+    if (!schi_barrier_all()) return -ENOSYS;
+    /* acq: pairs with leave */
+    for (unsigned i = 0; schi_load_acq(&b->inside) != 0; i++) {
+        if (i == SCHI_INSIDE_YIELDS) return -EBUSY;
+        schi_os_yield();
+    }
+    /* Who sees SHARED goes on behind the owner's last plain store. seq: by the letter of C11 a seq
+     * load may read an older store that is not (PRIVATE came after this one). */
+    schi_store_seq(&b->state, (uint32_t)SCHI_SHARED);
+    return 0;
+}
+
+/* Biased lock: a spinlock that its owner takes by plain stores while nobody else wants it.
+ *   Invariants  B3  who holds it holds the spinlock, or is the owner and inside
+ *               B4  bias becomes PRIVATE only by the owner who holds the spinlock
+ *               B5  while there is no owner it is not PRIVATE
+ *   Anybody else takes the spinlock, so that it cannot become PRIVATE meanwhile (B4), and then
+ *   revokes. If that does not succeed at once he does not wait with the spinlock in his hands, and
+ *   shares the lock of his own first: no two wait for each other.
+ *   It becomes PRIVATE when nobody else has had it ROW times in a row: so many swaps cost as much
+ *   as a barrier. */
+#ifndef SCHI_BIAS_ROW
+#define SCHI_BIAS_ROW 4096
+#endif
+
+typedef struct schi_biased_lock {
+    schi_bias bias;
+    schi_spinlock spin;
+    uint32_t row;  /* under spin: times in a row that the owner had it */
+    bool may_keep; /* under spin: it may become PRIVATE */
+} schi_biased_lock;
+
+/* Before anybody uses it. */
+static void schi_biased_init(schi_biased_lock *l) {
+    memset(l, 0, sizeof *l);
+    schi_bias_init(&l->bias);
+}
+
+/* A barrier can be had. Before anybody uses it. */
+static void schi_biased_may_keep(schi_biased_lock *l) { l->may_keep = true; }
+
+/* Not by plain stores until it is next taken: the role of the owner ends, or may last long without
+ * that. Owner, who is not inside and therefore need not revoke. */
+static inline void schi_biased_share(schi_biased_lock *l) {
+    if (schi_load_rlx(&l->bias.state) == SCHI_SHARED) return; /* rlx: asked for again */
+    schi_store_rel(&l->bias.state, (uint32_t)SCHI_SHARED); /* rel: pairs with revoke */
+}
+
+static SCHI_NOINLINE void schi_biased_take_own(schi_biased_lock *l) {
+    schi_biased_share(l);
+    schi_spin_lock(&l->spin);
+    if (!l->may_keep || l->row < SCHI_BIAS_ROW) {
+        l->row++;
+    } else {
+        schi_store_rlx(&l->bias.state, (uint32_t)SCHI_PRIVATE); /* rlx: under the spinlock */
+    }
+}
+
+/* own: the caller's own lock, of the same kind; NULL: none. */
+static SCHI_NOINLINE void schi_biased_take_other(schi_biased_lock *l, schi_biased_lock *own) {
+    for (;;) {
+        int error;
+        schi_spin_lock(&l->spin);
+        l->row = 0;
+        error = schi_bias_revoke(&l->bias);
+        if (!error) return;
+        if (error == -ENOSYS) l->may_keep = false;
+        schi_spin_unlock(&l->spin);
+        if (own) schi_biased_share(own);
+        schi_os_yield();
+    }
+}
+
+/* Take it. own: as above; l itself if the caller is its owner. Returns whether by plain stores,
+ * which is for schi_biased_unlock. */
+static inline bool schi_biased_lock_by(schi_biased_lock *l, schi_biased_lock *own) {
+    if (SCHI_UNLIKELY(l != own)) {
+        schi_biased_take_other(l, own);
+    } else if (SCHI_LIKELY(schi_bias_enter(&l->bias))) {
+        return true;
+    } else {
+        schi_biased_take_own(l);
+    }
+    return false;
+}
+
+static inline void schi_biased_unlock(schi_biased_lock *l, bool plain) {
+    if (SCHI_LIKELY(plain)) {
+        schi_bias_leave(&l->bias);
+    } else {
+        schi_spin_unlock(&l->spin);
+    }
+}
+
 /* Lock: who does not get it sleeps. Not recursive; the holder does not wait for tasks.
  *   Source  Drepper, "Futexes Are Tricky", 2011, his third mutex.
  *   State   0 free, 1 held, 2 held and somebody may sleep
@@ -3068,19 +3215,13 @@ typedef struct schi_node {
  *   Kept      A ring whose tasks are too short to be worth a thief's while [11.5] its owner keeps
  *   to himself, and takes from it, and from the slot, by plain loads and stores. Who must steal all
  *   the same (the standby's searcher) takes that right away first.
- *   Source      Dice, Moir and Scherer, "Quickly Reacquirable Locks", 2003: the owner's side of
- *               Dekker's handshake without a fence.
- *   State       bias: SHARED; PRIVATE, by the owner alone; REVOKED, a thief has said that it must
- *               not be.  inside: the owner takes by plain stores just now.  visitors: thieves here.
- *   Invariants  I4  the owner takes by plain stores only while bias is PRIVATE, which it looks at
- *                   after it has set inside
+ *   State       bias, as in [4].  visitors: thieves here.
+ *   Invariants  I4  the owner takes by plain stores only inside (B1)
  *               I5  when the owner has made it PRIVATE he leaves it so only if there is no visitor
- *               I6  a thief at work has seen SHARED, or has made it REVOKED and seen a time when
- *                   the owner was not inside
+ *               I6  a thief at work has seen SHARED, or has revoked it (B2)
  *   Why they exclude each other: a thief counts itself, then looks at bias; the owner makes it
  *   PRIVATE, then looks at the count, all seq_cst: so no thief that saw SHARED is at work when the
- *   owner goes on. The owner sets inside, then looks at bias; a thief that revokes has all
- *   threads pass a barrier in between: one of the two sees the other.
+ *   owner goes on. Who revokes has B2.
  *
  *   The LIFO slot holds one woken task that runs before the ring. Only the owner fills it, so an
  *   empty one by a store; owner and thief take from it by exchange (or see Kept), so a task is
@@ -3090,16 +3231,10 @@ typedef struct schi_runq {
     SCHI_ATOMIC(SCHI_HEAD) head SCHI_ALIGNED(SCH_CACHELINE); /* owner and thieves */
     SCHI_ATOMIC(uint32_t) visitors;                          /* thieves; the owner looks */
     SCHI_ATOMIC(SCHI_INDEX) tail SCHI_ALIGNED(SCH_CACHELINE); /* owner writes, thieves read */
-    SCHI_ATOMIC(uint32_t) inside;                            /* owner writes, a revoker waits */
-    SCHI_ATOMIC(uint32_t) bias;                              /* owner; a revoker */
+    schi_bias bias;                                          /* owner; a thief in need */
     SCHI_ATOMIC(schi_node *) lifo;                           /* owner; a thief in need */
     SCHI_CELL(schi_node *) slots[SCH_RUNQ_CAP]; /* owner outside [steal, tail), thief in */
 } schi_runq;
-
-enum { SCHI_SHARED, SCHI_PRIVATE, SCHI_REVOKED };
-#ifndef SCHI_INSIDE_YIELDS
-#define SCHI_INSIDE_YIELDS 64 /* that a thief waits for an owner who was preempted inside */
-#endif
 
 static SCHI_INDEX schi_runq_steal_of(SCHI_HEAD head) { return (SCHI_INDEX)head; }
 static SCHI_INDEX schi_runq_real_of(SCHI_HEAD head) {
@@ -3115,8 +3250,7 @@ static void schi_runq_init(schi_runq *q, SCHI_INDEX start) {
     schi_store_rlx(&q->tail, start);                        /* rlx: the same */
     schi_store_rlx(&q->lifo, (schi_node *)NULL);            /* rlx: the same */
     schi_store_rlx(&q->visitors, 0u);                       /* rlx: the same */
-    schi_store_rlx(&q->inside, 0u);                         /* rlx: the same */
-    schi_store_rlx(&q->bias, (uint32_t)SCHI_SHARED);        /* rlx: the same */
+    schi_bias_init(&q->bias);
 }
 
 /* Tasks in the ring, without the slot. Exact for the owner while nobody steals. */
@@ -3303,48 +3437,33 @@ static schi_node *schi_lifo_put(schi_runq *q, schi_node *node) {
     return schi_xchg_acqrel(&q->lifo, node); /* acqrel: as above; a thief has it or we do */
 }
 
-/* Take by plain loads and stores until leave. false: by swaps. Owner; waits for nothing inside. */
-static inline bool schi_runq_enter(schi_runq *q) {
-    if (schi_load_rlx(&q->bias) != SCHI_PRIVATE) return false; /* rlx: looked at again below */
-    schi_store_rlx(&q->inside, 1u); /* rlx: the revoker's barrier comes behind it, or... */
-    schi_compiler_barrier();
-    /* rlx: ... before this. Only we made it PRIVATE: what was there then is known. */
-    if (SCHI_LIKELY(schi_load_rlx(&q->bias) == SCHI_PRIVATE)) return true;
-    schi_store_rel(&q->inside, 0u); /* rel: as in leave */
-    return false;
-}
-
-static inline void schi_runq_leave(schi_runq *q) {
-    schi_store_rel(&q->inside, 0u); /* rel: pairs with visit: what was taken is gone */
-}
-
 /* The next task of the ring, of the slot. Owner. */
 static inline schi_node *schi_runq_take(schi_runq *q) {
     schi_node *node;
-    if (!schi_runq_enter(q)) return schi_runq_pop(q);
+    if (!schi_bias_enter(&q->bias)) return schi_runq_pop(q);
     node = schi_runq_pop_alone(q);
-    schi_runq_leave(q);
+    schi_bias_leave(&q->bias);
     return node;
 }
 
 static inline schi_node *schi_lifo_take_own(schi_runq *q) {
     schi_node *node;
-    if (!schi_runq_enter(q)) return schi_lifo_take(q);
+    if (!schi_bias_enter(&q->bias)) return schi_lifo_take(q);
     node = schi_lifo_take_alone(q);
-    schi_runq_leave(q);
+    schi_bias_leave(&q->bias);
     return node;
 }
 
 /* Keep the ring and the slot to ourselves from now on, or no more. Owner, outside of enter and
  * leave: so SHARED is right at any time. */
 static void schi_runq_keep(schi_runq *q, bool keep) {
-    uint32_t bias = schi_load_acq(&q->bias); /* acq: pairs with visit */
-    if (bias == (keep ? SCHI_PRIVATE : SCHI_SHARED)) return;
+    uint32_t state = schi_load_acq(&q->bias.state); /* acq: pairs with revoke */
+    if (state == (keep ? SCHI_PRIVATE : SCHI_SHARED)) return;
     if (keep) {
-        schi_store_seq(&q->bias, (uint32_t)SCHI_PRIVATE);
+        schi_store_seq(&q->bias.state, (uint32_t)SCHI_PRIVATE);
         if (schi_load_seq(&q->visitors) == 0) return; /* pairs with part, too */
     }
-    schi_store_seq(&q->bias, (uint32_t)SCHI_SHARED); /* as in visit */
+    schi_store_seq(&q->bias.state, (uint32_t)SCHI_SHARED); /* as in revoke */
 }
 
 static void schi_runq_part(schi_runq *q) {
@@ -3355,24 +3474,11 @@ static void schi_runq_part(schi_runq *q) {
  * owner was preempted just inside; -ENOSYS: the system refuses the barrier. Any worker but the
  * owner. */
 static int schi_runq_visit(schi_runq *q) {
-    int error = 0;
+    int error;
     schi_add_seq(&q->visitors, 1u);
-    if (schi_load_seq(&q->bias) == SCHI_SHARED) return 0;
-    schi_store_rel(&q->bias, (uint32_t)SCHI_REVOKED); /* rel: the barrier does it */
-    if (!schi_barrier_all()) error = -ENOSYS;
-    /* acq: pairs with leave */
-    for (unsigned i = 0; !error && schi_load_acq(&q->inside) != 0; i++) {
-        if (i == SCHI_INSIDE_YIELDS) error = -EBUSY;
-        schi_os_yield();
-    }
-    if (error) {
-        schi_runq_part(q); /* it stays REVOKED until the owner or the next thief comes */
-        return error;
-    }
-    /* Who sees SHARED swaps head and lifo behind the owner's last plain store. seq: by the letter
-     * of C11 a seq load may read an older store that is not (PRIVATE came after this one). */
-    schi_store_seq(&q->bias, (uint32_t)SCHI_SHARED);
-    return 0;
+    error = schi_bias_revoke(&q->bias);
+    if (error) schi_runq_part(q);
+    return error;
 }
 
 /*==================================================================================================
@@ -4883,15 +4989,17 @@ static void schi_stack_fresh(schi_stack *s) {
  *   Source      Varghese and Lauck, "Hashed and hierarchical timing wheels"; the level from the
  *               highest bit in which two ticks differ, as in Tokio's time wheel.
  *   State       elapsed, the last tick that is over; LEVELS x 64 slots of timers, a bit for each
- *               that is not empty. A tick is 2^20 ns; level l has slots of 64^l ticks. A slot's
- *               timers are in WAYS lists, in turn: who goes through them follows all at once, so
- *               that the processor waits for memory once where it would wait WAYS times.
+ *               in which something was put. A tick is 2^20 ns; level l has slots of 64^l ticks. A
+ *               slot's timers are in WAYS lists, in turn: who goes through them follows all at
+ *               once, so that the processor waits for memory once where it would wait WAYS times.
  *   Invariants  W1  a timer's tick >= elapsed, equal only while it is being expired
  *               W2  a timer is at the level of the highest group of 6 bits in which its tick and
- *                   elapsed differ, in the slot that this group of its tick names
+ *                   elapsed differ, in the slot that this group of its tick names, which has its
+ *                   bit
  *               W3  next <= the time of the first expiry; SCH_FOREVER if there is no timer
  *   By W2 all slots before elapsed's own are empty on each level, and the lowest level that is not
- *   empty has the earliest timers: the earliest are found by two count-zeros.
+ *   empty has the earliest timers: the earliest are found by two count-zeros. Who takes a timer out
+ *   leaves the bit of its slot; who looks for the earliest clears those of empty slots on his way.
  *   Who         all under the wheel's lock, by any thread: a task arms on one core and may be
  *               cancelled on another, and the timers of a core that is stuck still fire. next: any
  *               thread reads it.
@@ -4919,28 +5027,37 @@ static schi_timer_link schi_timer_link_to(sch_timer *t) {
 }
 
 typedef struct schi_wheel {
-    schi_spinlock lock SCHI_ALIGNED(SCH_CACHELINE);
+    schi_biased_lock lock SCHI_ALIGNED(SCH_CACHELINE); /* owner: who holds the core */
     SCHI_ATOMIC(uint64_t) next; /* ns; written under lock, read by any (W3) */
     uint64_t elapsed;           /* under lock */
-    uint64_t num_timers;        /* under lock: armed now */
-    uint64_t num_armed, num_cancelled; /* under lock: ever */
-    uint64_t occupied[SCHI_WHEEL_LEVELS];
-    unsigned way;                /* under lock: the list whose turn it is */
+    schi_counter armed, fired, cancelled; /* ever; written under lock, read by any */
+    uint64_t occupied[SCHI_WHEEL_LEVELS]; /* under lock */
+    unsigned way;               /* under lock: the list whose turn it is */
     /* Under lock: doubly linked. */
     schi_timer_link slots[SCHI_WHEEL_LEVELS][SCHI_WHEEL_SLOTS][SCHI_WHEEL_WAYS];
 } schi_wheel;
 
 static void schi_wheel_init(schi_wheel *w, uint64_t now) {
     memset(w, 0, sizeof *w);
+    schi_biased_init(&w->lock);
     w->elapsed = now >> SCHI_TICK_SHIFT;
     schi_store_rlx(&w->next, SCH_FOREVER); /* rlx: published with the core */
+}
+
+/* own: the wheel of the caller's core, NULL: none. As schi_biased_lock_by. */
+static inline bool schi_wheel_lock(schi_wheel *w, schi_wheel *own) {
+    return schi_biased_lock_by(&w->lock, own ? &own->lock : NULL);
+}
+
+static inline void schi_wheel_unlock(schi_wheel *w, bool plain) {
+    schi_biased_unlock(&w->lock, plain);
 }
 
 static unsigned schi_wheel_level(const schi_wheel *w, uint64_t tick) {
     return (unsigned)(63 - __builtin_clzll((tick ^ w->elapsed) | 1)) / 6;
 }
 
-static void schi_wheel_link(schi_wheel *w, sch_timer *t, uint64_t tick) {
+static inline void schi_wheel_link(schi_wheel *w, sch_timer *t, uint64_t tick) {
     unsigned level = schi_wheel_level(w, tick), slot = tick >> (6 * level) & 63;
     schi_timer_link *head = &w->slots[level][slot][w->way++ % SCHI_WHEEL_WAYS];
     t->op.result = *head;
@@ -4958,30 +5075,23 @@ static bool schi_wheel_slot_is_empty(const schi_timer_link *lists) {
     return any == 0;
 }
 
-static void schi_wheel_unlink(schi_wheel *w, sch_timer *t) {
-    uintptr_t at = (uintptr_t)t->armed - (uintptr_t)&w->slots[0][0][0];
+static void schi_timer_unlink(sch_timer *t) {
     *t->armed = t->op.result;
-    if (t->op.result) {
-        schi_timer_at(t->op.result)->armed = t->armed;
-    } else if (at < sizeof w->slots) { /* it was the only one of its list */
-        size_t slot = at / sizeof w->slots[0][0];
-        unsigned level = (unsigned)(slot / SCHI_WHEEL_SLOTS);
-        if (schi_wheel_slot_is_empty(w->slots[level][slot % SCHI_WHEEL_SLOTS])) {
-            w->occupied[level] &= ~(UINT64_C(1) << slot % SCHI_WHEEL_SLOTS);
-        }
-    }
+    if (t->op.result) schi_timer_at(t->op.result)->armed = t->armed;
     t->armed = NULL;
     t->op.result = 0;
-    w->num_timers--;
 }
 
 /* The tick at which something is to be done: the earliest timers expire, or come down a level. */
-static uint64_t schi_wheel_next_tick(const schi_wheel *w) {
+static uint64_t schi_wheel_next_tick(schi_wheel *w) {
     for (unsigned level = 0; level < SCHI_WHEEL_LEVELS; level++) {
-        if (w->occupied[level]) {
+        while (w->occupied[level]) {
             unsigned shift = 6 * level + 6;
             uint64_t slot = schi_lowest_bit(w->occupied[level]);
-            return (w->elapsed >> shift << shift) | slot << (shift - 6);
+            if (!schi_wheel_slot_is_empty(w->slots[level][slot])) {
+                return (w->elapsed >> shift << shift) | slot << (shift - 6);
+            }
+            w->occupied[level] &= ~(UINT64_C(1) << slot);
         }
     }
     return SCHI_TICK_NEVER;
@@ -4995,8 +5105,7 @@ static void schi_wheel_publish(schi_wheel *w) {
 
 static void schi_wheel_insert_locked(schi_wheel *w, sch_timer *t, uint64_t tick) {
     schi_wheel_link(w, t, tick);
-    w->num_timers++;
-    w->num_armed++;
+    schi_count(&w->armed, 1);
 }
 
 /* The first tick at which it is due. */
@@ -5004,10 +5113,11 @@ static uint64_t schi_timer_tick(const sch_timer *t) {
     return ((t->until - 1) >> SCHI_TICK_SHIFT) + 1;
 }
 
-/* Arm a timer. until: not past, not SCH_FOREVER. Returns when the wheel must be looked at. */
-static uint64_t schi_wheel_insert(schi_wheel *w, sch_timer *t) {
+/* Arm a timer. until: not past, not SCH_FOREVER. Returns when the wheel must be looked at. own: as
+ * in lock. */
+static uint64_t schi_wheel_insert(schi_wheel *w, schi_wheel *own, sch_timer *t) {
     uint64_t tick = schi_timer_tick(t), next;
-    schi_spin_lock(&w->lock);
+    bool plain = schi_wheel_lock(w, own);
     if (tick <= w->elapsed) tick = w->elapsed + 1; /* W1 */
     schi_wheel_insert_locked(w, t, tick);
     next = schi_load_rlx(&w->next); /* rlx: under the lock */
@@ -5015,41 +5125,40 @@ static uint64_t schi_wheel_insert(schi_wheel *w, sch_timer *t) {
         schi_wheel_publish(w);
         next = schi_load_rlx(&w->next); /* rlx: under the lock */
     }
-    schi_spin_unlock(&w->lock);
+    schi_wheel_unlock(w, plain);
     return next;
 }
 
 /* Disarm it. false: it has expired, and whoever expired it is done with it. */
-static bool schi_wheel_remove(schi_wheel *w, sch_timer *t) {
-    bool armed;
-    schi_spin_lock(&w->lock);
-    armed = t->armed != NULL;
+static bool schi_wheel_remove(schi_wheel *w, schi_wheel *own, sch_timer *t) {
+    bool plain = schi_wheel_lock(w, own);
+    bool armed = t->armed != NULL;
     if (armed) {
-        schi_wheel_unlink(w, t); /* next stays, a lower bound (W3): most are armed and given up */
-        w->num_cancelled++;
+        schi_timer_unlink(t); /* next stays, a lower bound (W3): most are armed and given up */
+        schi_count(&w->cancelled, 1);
     }
-    schi_spin_unlock(&w->lock);
+    schi_wheel_unlock(w, plain);
     return armed;
 }
 
 /* Bring next, a bound, to what is there. */
 static void schi_wheel_refresh(schi_wheel *w) {
-    schi_spin_lock(&w->lock);
+    bool plain = schi_wheel_lock(w, NULL);
     schi_wheel_publish(w);
-    schi_spin_unlock(&w->lock);
+    schi_wheel_unlock(w, plain);
 }
 
-/* Timers ever armed, and what became of those that are no more. */
-static void schi_wheel_totals(schi_wheel *w, uint64_t *armed, uint64_t *fired,
+/* Timers ever armed, and what became of those that are no more. Without the lock: what was armed
+ * last may be missing, but not if its end is there. Any thread. */
+static void schi_wheel_totals(const schi_wheel *w, uint64_t *armed, uint64_t *fired,
                               uint64_t *cancelled) {
-    schi_spin_lock(&w->lock);
-    *armed = w->num_armed;
-    *cancelled = w->num_cancelled;
-    *fired = w->num_armed - w->num_cancelled - w->num_timers;
-    schi_spin_unlock(&w->lock);
+    *fired = schi_counted(&w->fired);
+    *cancelled = schi_counted(&w->cancelled);
+    *armed = schi_counted(&w->armed);
+    if (*armed < *fired + *cancelled) *armed = *fired + *cancelled;
 }
 
-static uint64_t schi_wheel_len(schi_wheel *w) {
+static uint64_t schi_wheel_len(const schi_wheel *w) {
     uint64_t armed, fired, cancelled;
     schi_wheel_totals(w, &armed, &fired, &cancelled);
     return armed - fired - cancelled;
@@ -5077,19 +5186,34 @@ static void schi_wheel_cascade(schi_wheel *w, uint64_t tick) {
     }
 }
 
+/* Take a timer out of this slot of the lowest level, from the list whose turn it is. NULL: none. */
+static sch_timer *schi_wheel_take(schi_wheel *w, unsigned slot) {
+    for (unsigned i = 0; i < SCHI_WHEEL_WAYS; i++) {
+        sch_timer *t = schi_timer_at(w->slots[0][slot][w->way++ % SCHI_WHEEL_WAYS]);
+        if (!t) continue;
+        schi_timer_unlink(t);
+        schi_count(&w->fired, 1);
+        return t;
+    }
+    return NULL;
+}
+
 /* Take out one timer that is due at `now`, disarmed; NULL: no more. Under the lock. */
 static sch_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
     uint64_t until = now >> SCHI_TICK_SHIFT, tick;
-    while ((tick = schi_wheel_next_tick(w)) <= until) {
+    for (;;) {
         if (w->occupied[0]) {
-            const schi_timer_link *lists = w->slots[0][tick & 63];
+            unsigned slot = schi_lowest_bit(w->occupied[0]);
             sch_timer *t;
-            while (!lists[w->way % SCHI_WHEEL_WAYS]) w->way++; /* its bit says that there is one */
-            t = schi_timer_at(lists[w->way++ % SCHI_WHEEL_WAYS]);
-            schi_wheel_unlink(w, t);
-            return t;
+            if (((w->elapsed >> 6 << 6) | slot) > until) break;
+            t = schi_wheel_take(w, slot);
+            if (t) return t;
+            w->occupied[0] &= w->occupied[0] - 1;
+        } else {
+            tick = schi_wheel_next_tick(w);
+            if (tick > until) break;
+            schi_wheel_cascade(w, tick);
         }
-        schi_wheel_cascade(w, tick);
     }
     if (until > w->elapsed) w->elapsed = until;
     schi_wheel_publish(w);
@@ -5648,7 +5772,7 @@ struct sch_runtime {
     unsigned num_cores;          /* fixed after start */
     unsigned made_cores;         /* fixed after start */
     unsigned histogram_len;      /* fixed: buckets of each */
-    SCHI_ATOMIC(uint32_t) has_barrier; /* schi_barrier_all works: cores may keep their rings */
+    SCHI_ATOMIC(uint32_t) has_barrier; /* cores may keep their rings: schi_barrier_all works */
     SCHI_ATOMIC(uint32_t) seen;  /* SCHI_SEE_...: what somebody wants to know of; rarely written */
     SCHI_ATOMIC(uint32_t) closing; /* shutdown has begun */
     schi_idle idle;
@@ -6323,11 +6447,13 @@ static void schi_wheel_fire(schi_wheel *w, sch_timer *t, uint64_t now, schi_expi
 /* Expire until nothing is due, or there is no room: not every timer has somebody to be granted. A
  * batch is taken out first and then claimed: that is an exchange, behind which the processor would
  * not fetch the next timer. */
-static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
+static void schi_wheel_collect(schi_wheel *w, schi_wheel *own, uint64_t now,
+                               schi_expired *out) {
     sch_timer *due[SCHI_EXPIRE_BATCH];
     unsigned n, room;
+    bool plain;
     if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
-    schi_spin_lock(&w->lock);
+    plain = schi_wheel_lock(w, own);
     do {
         room = SCHI_EXPIRE_BATCH - out->num;
         for (n = 0; n < room && (due[n] = schi_wheel_expire(w, now)) != NULL; n++) {
@@ -6335,7 +6461,7 @@ static void schi_wheel_collect(schi_wheel *w, uint64_t now, schi_expired *out) {
         }
         for (unsigned i = 0; i < n; i++) schi_wheel_fire(w, due[i], now, out);
     } while (n == room && n > 0);
-    schi_spin_unlock(&w->lock);
+    schi_wheel_unlock(w, plain);
 }
 
 static void schi_grant_expired(schi_thread *th, schi_expired *e) {
@@ -6351,6 +6477,10 @@ static void schi_grant_expired(schi_thread *th, schi_expired *e) {
     }
 }
 
+static schi_wheel *schi_own_wheel(schi_thread *th) {
+    return th->core ? &th->core->wheel : NULL;
+}
+
 /* Wake those on our core whose time has come, and on every core while nobody has the watch. */
 static void schi_timers_serve(schi_thread *th) {
     sch_runtime *rt = th->rt;
@@ -6363,7 +6493,7 @@ static void schi_timers_serve(schi_thread *th) {
         if (now == SCH_FOREVER) now = schi_clock(rt);
         do {
             e.num = 0;
-            schi_wheel_collect(&core->wheel, now, &e);
+            schi_wheel_collect(&core->wheel, schi_own_wheel(th), now, &e);
             if (e.num > 0) schi_see(th, rt, SCHI_TRACE_TIMERS, e.num);
             schi_grant_expired(th, &e);
         } while (e.num == SCHI_EXPIRE_BATCH);
@@ -6922,6 +7052,7 @@ static void schi_core_leave(schi_thread *th) {
     schi_core *core = th->core;
     SCHI_ASSERT(core && !core->next && !th->searching);
     if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_leave(th, rt);
+    schi_biased_share(&core->wheel.lock);
     if (!schi_core_is_empty(core) || !schi_inject_is_empty(&rt->inject)) {
         schi_core_hand_off(th, core);
         return;
@@ -7107,7 +7238,7 @@ static void schi_waits_for(schi_thread *th, sch_wait_kind kind, const void *what
 static bool schi_in_task(schi_thread *th) { return th && schi_current(th); }
 
 /* 0, or -EPERM where nothing may wait. */
-static int schi_may_wait(schi_thread *th) {
+static inline int schi_may_wait(schi_thread *th) {
     if (!th) return 0;
     if (th->no_wait > 0) return -EPERM;
     /* rlx: POLL is a fixed bit */
@@ -7115,14 +7246,12 @@ static int schi_may_wait(schi_thread *th) {
     return 0;
 }
 
-/* Arm in a task: on its core's wheel, or without a core on any, which is then looked after. */
-static void schi_timer_arm(schi_thread *th, sch_timer *t) {
+/* Without a core: on any wheel, which is then looked after. */
+static SCHI_NOINLINE void schi_timer_arm_away(schi_thread *th, sch_timer *t) {
     sch_runtime *rt = th->rt;
-    schi_core *core = th->core ? th->core : rt->cores[0];
     uint64_t next;
-    t->op.wheel = (uint16_t)(core->index + 1); /* at most SCH_MAX_WORKERS */
-    next = schi_wheel_insert(&core->wheel, t);
-    if (core == th->core) return;
+    t->op.wheel = 1;
+    next = schi_wheel_insert(&rt->cores[0]->wheel, NULL, t);
     schi_lock(&rt->idle.lock);
     schi_watch_by(rt, schi_real_time(rt, next));
     schi_clock_may_jump(rt);
@@ -7130,9 +7259,21 @@ static void schi_timer_arm(schi_thread *th, sch_timer *t) {
     if (SCHI_UNLIKELY(schi_load_seq(&rt->ring) != 0)) schi_ring_loop(rt);
 }
 
+/* Arm in a task: on its core's wheel, which who holds the core looks after. */
+static void schi_timer_arm(schi_thread *th, sch_timer *t) {
+    schi_core *core = th->core;
+    if (SCHI_UNLIKELY(!core)) {
+        schi_timer_arm_away(th, t);
+        return;
+    }
+    t->op.wheel = (uint16_t)(core->index + 1); /* at most SCH_MAX_WORKERS */
+    (void)schi_wheel_insert(&core->wheel, &core->wheel, t);
+}
+
 /* Disarm it, by whoever waits: it was armed in the same runtime. false: it has expired. */
 static bool schi_timer_disarm(schi_thread *th, sch_timer *t) {
-    return schi_wheel_remove(&th->rt->cores[t->op.wheel - 1u]->wheel, t);
+    schi_wheel *wheel = &th->rt->cores[t->op.wheel - 1u]->wheel;
+    return schi_wheel_remove(wheel, schi_own_wheel(th), t);
 }
 
 /* Do shields keep a cancellation off? */
@@ -7490,6 +7631,7 @@ static void schi_core_maintain(schi_thread *th) {
     core->ticks_left = core->event_interval;
     schi_core_settle(core);
     schi_count(&core->m.maintenances, 1);
+    schi_biased_share(&core->wheel.lock);
     if (schi_load_rlx(&core->wheel.next) != SCH_FOREVER) core->turn_end_ns = 0; /* rlx: a hint */
     schi_timers_serve(th);
     /* acq: pairs with start; the poller is there. rlx: a hint, who takes the watch asks, too. */
@@ -7692,6 +7834,7 @@ static schi_core *schi_lie_down(schi_thread *th, bool *searching,
         if (core->park_polls == schi_counted(&core->m.polls)) schi_count(&core->m.noops, 1);
         core->park_polls = schi_counted(&core->m.polls);
         schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: a statistic */
+        schi_biased_share(&core->wheel.lock);
         schi_idle_release(d, core->index, th->searching);
         schi_core_watched(core);
         th->core = NULL;
@@ -7890,7 +8033,7 @@ static void schi_nap_collect(schi_thread *th, schi_nap *nap) {
     if (nap->num_events > 0) schi_see(th, rt, SCHI_TRACE_DRIVER, nap->num_events);
     woken = nap->due.num;
     for (unsigned i = 0; i < rt->num_cores && !nap->core; i++) {
-        schi_wheel_collect(&rt->cores[i]->wheel, now, &nap->due);
+        schi_wheel_collect(&rt->cores[i]->wheel, NULL, now, &nap->due);
     }
     if (nap->due.num > woken) schi_see(th, rt, SCHI_TRACE_TIMERS, nap->due.num - woken);
 }
@@ -7962,6 +8105,7 @@ static void schi_core_give_up(schi_thread *th) {
     schi_count(&core->m.parks, 1);
     schi_count(&core->m.park_unparks, 1);
     schi_store_rlx(&core->m.thread, UINT64_MAX); /* rlx: a statistic */
+    schi_biased_share(&core->wheel.lock);
     schi_idle_release(&rt->idle, core->index, th->searching);
     schi_core_watched(core);
     th->core = NULL;
@@ -8426,7 +8570,7 @@ static void schi_stop_serving(sch_runtime *rt) {
     if (rt->config.paused_clock) schi_store_seq(&rt->paused_at, SCH_FOREVER); /* time is over */
     for (unsigned i = 0; i < rt->num_cores && rt->config.paused_clock;) {
         due.num = 0;
-        schi_wheel_collect(&rt->cores[i]->wheel, SCH_FOREVER, &due);
+        schi_wheel_collect(&rt->cores[i]->wheel, NULL, SCH_FOREVER, &due);
         if (due.num < SCHI_EXPIRE_BATCH) i++;
         schi_grant_expired(schi_self(), &due);
     }
@@ -8856,9 +9000,12 @@ static int schi_runtime_start(sch_runtime *rt) {
     int error = 0;
     unsigned n = rt->config.workers;
     if (rt->config.flavor == SCH_MULTI_THREAD) {
-        /* Before there are threads: it takes less long. Nobody could steal without a standby. */
-        if (n > 1 && !rt->config.no_standby && schi_barrier_open()) {
-            schi_store_rlx(&rt->has_barrier, 1u); /* rlx: a hint */
+        if (schi_barrier_open()) { /* before there are threads: it takes less long */
+            for (unsigned i = 0; i < n && !rt->config.paused_clock; i++) {
+                schi_biased_may_keep(&rt->cores[i]->wheel.lock);
+            }
+            /* rlx: a hint. Nobody could steal without a standby. */
+            if (n > 1 && !rt->config.no_standby) schi_store_rlx(&rt->has_barrier, 1u);
         }
         for (rt->num_workers = 0; rt->num_workers < n; rt->num_workers++) {
             error = schi_thread_new(rt, SCHI_WORKER, NULL, schi_worker_main);
@@ -9076,7 +9223,7 @@ typedef struct schi_await {
     bool waited;         /* it has let others run */
 } schi_await;
 
-static int schi_await_init(schi_await *a) {
+static SCHI_INLINE int schi_await_init(schi_await *a) {
     int error;
     a->th = schi_self();
     error = schi_may_wait(a->th);
@@ -9128,19 +9275,13 @@ static void schi_waits_for_ops(schi_thread *th, sch_op *const *ops, size_t n) {
     schi_frame_of(th)->many = n > 1;
 }
 
-/* Leave: afterwards nobody knows of a pending operation. settled: the waiter has been granted or
- * claimed. Returns whether it is then: not if each operation was removed before anybody claimed. */
-static bool schi_await_leave(schi_await *a, bool settled, sch_op *const *ops, size_t n) {
-    bool removed = true;
-    for (size_t i = 0; i < n; i++) {
-        bool pending = schi_op_get(ops[i]) == SCHI_OP_PENDING;
-        if (pending && ops[i]->type->cancel(ops[i]) == SCH_OP_REMOVED) {
-            schi_op_set(ops[i], SCHI_OP_IDLE);
-        } else {
-            removed = false;
-        }
-    }
-    if (removed) return settled;
+/* What we called of an operation may have moved the task; a timer's does not. */
+static inline void schi_await_called(schi_await *a, const sch_op *op) {
+    if (a->w.task && op->type != &schi_timer_type) a->th = schi_self();
+}
+
+/* Some operations were not removed: wait for whoever completes them. */
+static void schi_await_settle(schi_await *a, bool settled, sch_op *const *ops, size_t n) {
     if (!settled && (a->w.alone || !schi_waiter_claim(&a->w))) {
         if (a->w.task) schi_waits_for_ops(a->th, ops, n);
         (void)schi_await_grant(a, false, SCH_FOREVER);
@@ -9154,6 +9295,23 @@ static bool schi_await_leave(schi_await *a, bool settled, sch_op *const *ops, si
         }
         schi_op_set(ops[i], schi_op_get(ops[i]) & ~(uint32_t)SCHI_OP_LISTEN);
     }
+}
+
+/* Leave: afterwards nobody knows of a pending operation. settled: the waiter has been granted or
+ * claimed. Returns whether it is then: not if each operation was removed before anybody claimed. */
+static inline bool schi_await_leave(schi_await *a, bool settled, sch_op *const *ops, size_t n) {
+    bool removed = true;
+    for (size_t i = 0; i < n; i++) {
+        bool pending = schi_op_get(ops[i]) == SCHI_OP_PENDING;
+        if (pending && ops[i]->type->cancel(ops[i]) == SCH_OP_REMOVED) {
+            schi_op_set(ops[i], SCHI_OP_IDLE);
+        } else {
+            removed = false;
+        }
+        if (pending) schi_await_called(a, ops[i]);
+    }
+    if (SCHI_LIKELY(removed)) return settled;
+    schi_await_settle(a, settled, ops, n);
     return true;
 }
 
@@ -9164,22 +9322,24 @@ static SCHI_INLINE size_t schi_ops_done(sch_op *const *ops, size_t n) {
     return i;
 }
 
-/* One round: begin all, wait, leave. 0: look at the operations; else why not. limit: a task's timer
- * for the deadline, NULL: none. */
+/* One round: begin all, wait, leave. Returns the first that is done, n: none, poll them again; or
+ * why not. limit: a task's timer for the deadline, NULL: none. */
 static SCHI_INLINE int schi_await_round(schi_await *a, sch_op *const *ops, size_t n,
                                         uint64_t deadline, sch_op *limit) {
-    bool granted = false, over = deadline == 0;
-    bool cancelled = schi_is_cancelled(a->th);
+    bool granted = false, over = deadline == 0, cancelled;
+    size_t first;
     schi_store_rlx(&a->w.claimed, 0u); /* rlx: nobody knows us */
-    a->w.alone = n == 1 && !limit;
     a->w.deadline = limit ? SCH_FOREVER : deadline;
     for (size_t i = 0; i < n; i++) {
         bool done = schi_op_begin(ops[i], &a->w, false);
-        if (a->w.task) a->th = schi_self(); /* what it called may have moved the task */
+        schi_await_called(a, ops[i]);
         if (!done) continue;
-        if (i > 0) (void)schi_await_leave(a, false, ops, i); /* else nobody knows the waiter */
-        return 0;
+        for (size_t j = i + 1; j < n; j++) schi_op_set(ops[j], SCHI_OP_IDLE); /* not even begun */
+        /* Before the first nobody knows the waiter; or each is removed, and none is done. */
+        if (i == 0 || !schi_await_leave(a, false, ops, i)) return (int)i;
+        return (int)schi_ops_done(ops, n);
     }
+    cancelled = schi_is_cancelled(a->th);
     if (limit && !cancelled) over = schi_op_begin(limit, &a->w, false);
     if (!cancelled && !over) {
         if (a->w.task) schi_waits_for_ops(a->th, ops, n);
@@ -9189,32 +9349,38 @@ static SCHI_INLINE int schi_await_round(schi_await *a, sch_op *const *ops, size_
     }
     granted = schi_await_leave(a, granted, ops, n);
     if (limit) (void)schi_await_leave(a, granted, &limit, 1);
-    if (schi_ops_done(ops, n) < n) return 0;
+    first = schi_ops_done(ops, n);
+    if (first < n) return (int)first;
     if (cancelled) return -ECANCELED;
     if (over || (limit && schi_op_get(limit) == SCHI_OP_DONE)) return -ETIMEDOUT;
-    if (a->w.task || deadline == SCH_FOREVER) return 0;
-    return schi_now_of(a->th) >= deadline ? -ETIMEDOUT : 0;
+    if (a->w.task || deadline == SCH_FOREVER) return (int)n;
+    return schi_now_of(a->th) >= deadline ? -ETIMEDOUT : (int)n;
 }
 
-/* Inline, so that one for a single operation has no loops. */
+/* The whole wait, in this memory. Inline, so that one for a single operation has no loops. */
+static SCHI_INLINE int schi_await_in(schi_await *a, sch_timer *limit, sch_op *const *ops, size_t n,
+                                     uint64_t deadline) {
+    sch_op *by_wheel = NULL;
+    int result = schi_await_init(a);
+    if (result) return result;
+    if (deadline != SCH_FOREVER && schi_waits_by_wheel(a->th, &a->w)) {
+        *limit = sch_timer_at(deadline);
+        by_wheel = &limit->op;
+    }
+    a->w.alone = n == 1 && !by_wheel;
+    do {
+        result = schi_await_round(a, ops, n, deadline, by_wheel);
+    } while (result == (int)n);
+    schi_await_drop(a);
+    if (result == -ECANCELED) result = schi_tell_cancelled(a->th, result);
+    if (!a->waited && a->w.task) schi_use_budget(a->th);
+    return result;
+}
+
 static SCHI_INLINE int schi_await_any(sch_op *const *ops, size_t n, uint64_t deadline) {
     schi_await a;
     sch_timer limit;
-    sch_op *by_wheel = NULL;
-    int error = schi_await_init(&a);
-    if (error) return error;
-    for (size_t i = 0; i < n; i++) schi_op_set(ops[i], SCHI_OP_IDLE);
-    if (deadline != SCH_FOREVER && schi_waits_by_wheel(a.th, &a.w)) {
-        limit = sch_timer_at(deadline);
-        by_wheel = &limit.op;
-    }
-    do {
-        error = schi_await_round(&a, ops, n, deadline, by_wheel);
-    } while (!error && schi_ops_done(ops, n) == n); /* to be polled again */
-    schi_await_drop(&a);
-    if (error == -ECANCELED) error = schi_tell_cancelled(a.th, error);
-    if (!a.waited && a.w.task) schi_use_budget(schi_self());
-    return error ? error : (int)schi_ops_done(ops, n);
+    return schi_await_in(&a, &limit, ops, n, deadline);
 }
 
 /*==================================================================================================

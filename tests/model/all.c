@@ -9,6 +9,7 @@
 #define SCHI_INDEX uint8_t
 #define SCHI_HEAD uint16_t
 #define SCHI_INDEX_BITS 8
+#define SCHI_BIAS_ROW 1
 #define SCHI_INSIDE_YIELDS 1
 #define SCHI_GATHER_PAUSES 0
 #define SCH_LIFO_CAP 2

@@ -1343,7 +1343,8 @@ static void model_discard(model_site *site, void *memory, size_t size) {
     memset(memory, 0, size);
 }
 
-static bool model_barrier_may_fail; /* a client's wish */
+enum { MODEL_BARRIER_WORKS, MODEL_BARRIER_MAY_FAIL, MODEL_BARRIER_FAILS };
+static int model_barrier_mood; /* a client's wish */
 
 /* A barrier on all threads: whoever loads from now on sees at least the newest store of each
  * atomic. It orders, but gives nobody the right to read plain data. */
@@ -1352,7 +1353,8 @@ static bool model_barrier(model_site *site, int unused) {
     site->hits++;
     model_point(site, true);
     model_trace(site, NULL, 0, 0, false);
-    if (model_barrier_may_fail && model_choose(2) == 1) return false;
+    if (model_barrier_mood == MODEL_BARRIER_FAILS) return false;
+    if (model_barrier_mood == MODEL_BARRIER_MAY_FAIL && model_choose(2) == 1) return false;
     for (unsigned i = 0; i < E.num_objects; i++) {
         model_object *o = &E.objects[i];
         if (o->epoch != E.epoch || o->kind != MODEL_ATOMIC || o->num_stores < 2) continue;

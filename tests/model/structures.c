@@ -355,7 +355,7 @@ static void kept_work(void *shared, unsigned me) {
 static void kept_run(unsigned thieves, unsigned steals, const char *script) {
     ring_case *r = ring_new(script, steals);
     crew_run(1 + thieves, kept_work, r);
-    MODEL_EXPECT(schi_load_seq(&r->q[0].visitors) == 0 && schi_load_seq(&r->q[0].inside) == 0);
+    MODEL_EXPECT(schi_load_seq(&r->q[0].visitors) == 0 && schi_load_seq(&r->q[0].bias.inside) == 0);
     ring_end(r);
 }
 
@@ -367,15 +367,101 @@ MODEL(kept_while_stolen, .bound = 3, .stale = 4) { kept_run(1, 1, "++k--"); }
 MODEL(kept_two_thieves, .bound = 2) { kept_run(2, 1, "k++--"); }
 MODEL(kept_slot, .bound = 3) { kept_run(1, 1, "klt+lt"); }
 MODEL(kept_no_barrier, .bound = 3) {
-    model_barrier_may_fail = true;
+    model_barrier_mood = MODEL_BARRIER_MAY_FAIL;
     kept_run(1, 2, "k++--");
-    model_barrier_may_fail = false;
+    model_barrier_mood = MODEL_BARRIER_WORKS;
 }
 /* One steals, the owner begins to keep the ring, the other one's barrier fails. */
 MODEL(kept_no_barrier_beside_thief, .bound = 2) {
-    model_barrier_may_fail = true;
+    model_barrier_mood = MODEL_BARRIER_MAY_FAIL;
     kept_run(2, 1, "++k--");
-    model_barrier_may_fail = false;
+    model_barrier_mood = MODEL_BARRIER_WORKS;
+}
+
+/* Biased locks: thread 0 owns the first, the one behind it the second; who has a lock is alone with
+ * its cell. Script of each: l takes the lock of its own, x the other one; an owner may share it (s)
+ * and hand its role over (h), which the next thread waits for (w). */
+typedef struct biased_case {
+    schi_biased_lock lock[2];
+    SCHI_CELL(unsigned) times[2]; /* under lock */
+    SCHI_ATOMIC(uint32_t) handed;
+    const char *script[3]; /* fixed */
+    int own[3];            /* fixed: -1: none */
+    unsigned num_plain; /* of one owner */
+} biased_case;
+
+static void biased_take(biased_case *c, unsigned me, int which) {
+    schi_biased_lock *own = c->own[me] < 0 ? NULL : &c->lock[c->own[me]];
+    bool plain = schi_biased_lock_by(&c->lock[which], own);
+    schi_wr(&c->times[which], schi_rd(&c->times[which]) + 1);
+    if (plain) c->num_plain++;
+    schi_biased_unlock(&c->lock[which], plain);
+}
+
+static void biased_work(void *shared, unsigned me) {
+    biased_case *c = (biased_case *)shared;
+    int own = c->own[me];
+    for (const char *op = c->script[me]; *op; op++) {
+        switch (*op) {
+        case 'l': biased_take(c, me, own); break;
+        case 'x': biased_take(c, me, own == 0); break;
+        case 's': schi_biased_share(&c->lock[own]); break;
+        case 'h':
+            schi_store_rel(&c->handed, 1u);
+            own = -1;
+            break;
+        default:
+            while (!schi_load_acq(&c->handed)) schi_cpu_relax();
+        }
+    }
+    if (own >= 0) schi_biased_share(&c->lock[own]); /* B5 */
+}
+
+/* scripts: of each thread, its lock in front (- : none). */
+static void biased_run(unsigned threads, const char *first, const char *second,
+                       const char *third) {
+    const char *scripts[3] = {first, second, third};
+    biased_case *c = (biased_case *)model_new(sizeof *c);
+    unsigned total = 0;
+    for (unsigned i = 0; i < threads; i++) {
+        c->own[i] = scripts[i][0] == '-' ? -1 : scripts[i][0] - '0';
+        c->script[i] = scripts[i] + 1;
+        for (const char *op = c->script[i]; *op; op++) total += *op == 'l' || *op == 'x';
+    }
+    for (int i = 0; i < 2; i++) {
+        schi_biased_init(&c->lock[i]);
+        schi_biased_may_keep(&c->lock[i]);
+    }
+    crew_run(threads, biased_work, c);
+    MODEL_EXPECT(schi_rd(&c->times[0]) + schi_rd(&c->times[1]) == total);
+    model_outcome(c->num_plain);
+    for (int i = 0; i < 2; i++) {
+        MODEL_EXPECT(schi_load_seq(&c->lock[i].bias.inside) == 0);
+        MODEL_EXPECT(schi_load_seq(&c->lock[i].bias.state) == SCHI_SHARED);
+        MODEL_EXPECT(schi_load_seq(&c->lock[i].spin.taken) == 0);
+    }
+}
+
+MODEL(biased_lock, .bound = 3, .spurious = 1, .outcomes = 7) {
+    biased_run(2, "0llll", "-x", NULL);
+}
+MODEL(biased_again, .bound = 2) { biased_run(2, "0lllll", "-xx", NULL); }
+MODEL(biased_two_others, .bound = 2) { biased_run(3, "0llll", "-x", "-x"); }
+MODEL(biased_shared, .bound = 3) { biased_run(2, "0lllsl", "-x", NULL); }
+MODEL(biased_handed_on, .bound = 2) { biased_run(3, "0lllsh", "0wll", "-x"); }
+MODEL(biased_two_owners, .bound = 2) { biased_run(2, "0lllx", "1lllx", NULL); }
+/* Without a barrier one waits for the owner to share it, and not with a lock in his hands. */
+static void biased_refused(int mood, const char *first, const char *second) {
+    model_barrier_mood = mood;
+    biased_run(2, first, second, NULL);
+    model_barrier_mood = MODEL_BARRIER_WORKS;
+}
+MODEL(biased_no_barrier, .bound = 2) { biased_refused(MODEL_BARRIER_FAILS, "0llll", "-x"); }
+MODEL(biased_barrier_at_times, .bound = 2) {
+    biased_refused(MODEL_BARRIER_MAY_FAIL, "0llll", "-xx");
+}
+MODEL(biased_two_owners_no_barrier, .bound = 2) {
+    biased_refused(MODEL_BARRIER_FAILS, "0lllx", "1lllx");
 }
 
 /* The owner of a ring without thieves, and somebody who reads its length. */

@@ -107,18 +107,9 @@ static int wait_any(wait_case *c) {
     sch_op *ops[HANDS + 1];
     size_t n = 0;
     uint64_t deadline = c->with_limit ? c->until : SCH_FOREVER;
-    int error = schi_await_init(&f->await);
-    MODEL_EXPECT(error == 0);
     for (; n < c->num; n++) ops[n] = &f->hands[n].op;
     if (c->with_timer) ops[n++] = &f->timer.op;
-    for (size_t i = 0; i < n; i++) schi_op_set(ops[i], SCHI_OP_IDLE);
-    do {
-        error = schi_await_round(&f->await, ops, n, deadline,
-                                 f->await.w.task && c->with_limit ? &f->limit.op : NULL);
-    } while (!error && schi_ops_done(ops, n) == n);
-    schi_await_drop(&f->await);
-    if (error == -ECANCELED) error = schi_tell_cancelled(f->await.th, error);
-    return error ? error : (int)schi_ops_done(ops, n);
+    return schi_await_in(&f->await, &f->limit, ops, n, deadline);
 }
 
 /* What the waiter found, and then nothing is left of it. */
@@ -179,7 +170,7 @@ static void wait_expire(wait_case *c) {
     while (!schi_load_rlx(&c->over)) {
         e.num = 0;
         for (unsigned i = 0; i < TASK_THREADS; i++) {
-            schi_wheel_collect(&th->rt->cores[i]->wheel, now, &e);
+            schi_wheel_collect(&th->rt->cores[i]->wheel, schi_own_wheel(th), now, &e);
         }
         schi_grant_expired(th, &e);
         now += 2 * TICK;
@@ -238,7 +229,7 @@ static void wait_run(wait_case *c, wait_role first, wait_role second) {
     int result = sch_join(c->tasks->task);
     MODEL_EXPECT(result == (c->index == -ECANCELED || c->index == INT_MIN ? -ECANCELED : 0));
     for (unsigned i = 0; i < TASK_THREADS; i++) {
-        MODEL_EXPECT(c->tasks->b->rt->cores[i]->wheel.num_timers == 0);
+        MODEL_EXPECT(schi_wheel_len(&c->tasks->b->rt->cores[i]->wheel) == 0);
     }
     task_end(c->tasks);
 }
@@ -511,7 +502,7 @@ static unsigned poll_run(wait_case *c, unsigned leaves, wait_role first, wait_ro
     MODEL_EXPECT(schi_load_rlx(schi_op_state(&p->timer.op)) == POLL_MARK);
     MODEL_EXPECT(!schi_load_rlx(&c->offer[0]) && !schi_load_rlx(&c->offer[1]));
     for (unsigned i = 0; i < TASK_THREADS; i++) {
-        MODEL_EXPECT(c->tasks->b->rt->cores[i]->wheel.num_timers == 0);
+        MODEL_EXPECT(schi_wheel_len(&c->tasks->b->rt->cores[i]->wheel) == 0);
     }
     (void)sch_join(c->tasks->task);
     schi_store_seq(&c->tasks->drops, 1u); /* ours has counted itself */
@@ -869,13 +860,14 @@ MODEL(await_vs_shutdown, WORLD_SEARCH) {
 typedef struct wheel_sleeper {
     sch_timer timer;
     schi_wheel *wheel; /* where it was armed last */
+    schi_wheel *own;   /* of the core that its thread holds */
     schi_waiter w;
 } wheel_sleeper;
 
 static uint64_t sleeper_arm(wheel_sleeper *s, schi_wheel *wheel, uint64_t until) {
     s->timer.until = until;
     s->wheel = wheel;
-    return schi_wheel_insert(wheel, &s->timer);
+    return schi_wheel_insert(wheel, s->own, &s->timer);
 }
 
 static wheel_sleeper *sleeper_new(void) {
@@ -902,7 +894,7 @@ static bool sleeper_leave(wheel_sleeper *s) {
         expired = true;
     }
     if (schi_op_get(&s->timer.op) != SCHI_OP_PENDING) return true;
-    return !schi_wheel_remove(s->wheel, &s->timer) || expired;
+    return !schi_wheel_remove(s->wheel, s->own, &s->timer) || expired;
 }
 
 typedef struct wheel_case {
@@ -922,15 +914,15 @@ static wheel_case *wheel_new(void) {
 
 static void wheel_end(wheel_case *c) {
     for (int i = 0; i < 2; i++) {
-        MODEL_EXPECT(c->wheel[i].num_timers == 0);
+        MODEL_EXPECT(schi_wheel_len(&c->wheel[i]) == 0);
         MODEL_EXPECT(schi_wheel_next_tick(&c->wheel[i]) == SCHI_TICK_NEVER);
     }
 }
 
-static void wheel_expire(wheel_case *c, unsigned which, uint64_t now) {
+static void wheel_expire(wheel_case *c, unsigned which, schi_wheel *own, uint64_t now) {
     schi_expired e;
     e.num = 0;
-    schi_wheel_collect(&c->wheel[which], now, &e);
+    schi_wheel_collect(&c->wheel[which], own, now, &e);
     schi_grant_expired(NULL, &e);
 }
 
@@ -939,12 +931,12 @@ static void wheel_rearm(void *shared, unsigned me) {
     wheel_case *c = (wheel_case *)shared;
     wheel_sleeper *s = c->s[0];
     if (me > 0) {
-        wheel_expire(c, me - 1, WHEEL_START + 10 * TICK);
-        wheel_expire(c, me - 1, WHEEL_START + 20 * TICK);
+        wheel_expire(c, me - 1, NULL, WHEEL_START + 10 * TICK);
+        wheel_expire(c, me - 1, NULL, WHEEL_START + 20 * TICK);
         return;
     }
     (void)sleeper_arm(s, &c->wheel[0], WHEEL_START + 2 * TICK);
-    if (schi_wheel_remove(s->wheel, &s->timer)) {
+    if (schi_wheel_remove(s->wheel, s->own, &s->timer)) {
         (void)sleeper_arm(s, &c->wheel[1], WHEEL_START + 3 * TICK);
     }
     model_outcome(sleeper_leave(s));
@@ -981,7 +973,7 @@ static void wheel_share(void *shared, unsigned me) {
             MODEL_EXPECT(!armed || c->expired || next <= first + TICK);
             if (next != SCH_FOREVER && armed) {
                 c->expired = true;
-                wheel_expire(c, 0, next);
+                wheel_expire(c, 0, NULL, next);
             }
             schi_cpu_relax();
         }
@@ -996,6 +988,84 @@ MODEL(wheel_share, .bound = 3, .spurious = 1) {
     wheel_end(c);
 }
 
+/* Who holds the core arms and gives up by plain stores; meanwhile its timers expire elsewhere. */
+static void wheel_kept(void *shared, unsigned me) {
+    wheel_case *c = (wheel_case *)shared;
+    wheel_sleeper *s = c->s[0];
+    if (me > 0) {
+        wheel_expire(c, 0, NULL, WHEEL_START + 10 * TICK);
+        return;
+    }
+    s->own = &c->wheel[0];
+    for (int i = 0; i < 2; i++) {
+        (void)sleeper_arm(s, &c->wheel[0], WHEEL_START + 2 * TICK);
+        if (!schi_wheel_remove(s->wheel, s->own, &s->timer)) break;
+    }
+    model_outcome(sleeper_leave(s));
+    sleeper_free(s);
+}
+
+MODEL(wheel_kept, .bound = 3, .spurious = 1, .outcomes = 2) {
+    wheel_case *c = wheel_new();
+    schi_biased_may_keep(&c->wheel[0].lock);
+    c->s[0] = sleeper_new();
+    crew_run(2, wheel_kept, c);
+    wheel_end(c);
+}
+
+/* The wheel of a core whose holder has kept it, and then has much else to do, lends the core, lets
+ * it go or lies down: others get at it even without a barrier. Nobody wakes anybody here. */
+typedef struct wheel_left {
+    bare *b;
+    wheel_sleeper *s[2];
+    char how; /* fixed: m maintenance, l a blocking call, g gives up */
+} wheel_left;
+
+static void left_arm(schi_thread *th, wheel_sleeper *s) {
+    s->timer.until = schi_now_ns() + 100 * TICK;
+    schi_timer_arm(th, &s->timer);
+    MODEL_EXPECT(schi_timer_disarm(th, &s->timer));
+}
+
+static void wheel_leave(void *shared, unsigned me) {
+    wheel_left *c = (wheel_left *)shared;
+    schi_thread *th = c->b->thread[me];
+    for (unsigned i = 0; i < 2 - me; i++) left_arm(th, c->s[me]);
+    if (me > 0) return;
+    switch (c->how) {
+    case 'm': schi_core_maintain(th); break;
+    case 'g': schi_core_give_up(th); break;
+    default:
+        MODEL_EXPECT(schi_reserve(th, false) == 0);
+        th->reserved = true;
+        schi_core_leave(th);
+        left_arm(th, c->s[me]);
+        MODEL_EXPECT(schi_core_return(th));
+        schi_unreserve(th, th->rt);
+        th->reserved = false;
+        schi_biased_share(&th->core->wheel.lock); /* a turn later */
+    }
+}
+
+static void left_run(char how) {
+    wheel_left *c = (wheel_left *)model_new(sizeof *c);
+    c->b = bare_new(1, 2, false);
+    bare_hold_cores(c->b, 1);
+    schi_biased_may_keep(&c->b->rt->cores[0]->wheel.lock);
+    c->how = how;
+    for (int i = 0; i < 2; i++) c->s[i] = sleeper_new();
+    model_barrier_mood = MODEL_BARRIER_FAILS;
+    crew_run(2, wheel_leave, c);
+    model_barrier_mood = MODEL_BARRIER_WORKS;
+    MODEL_EXPECT(schi_wheel_len(&c->b->rt->cores[0]->wheel) == 0);
+    for (int i = 0; i < 2; i++) sleeper_free(c->s[i]);
+    bare_free(c->b);
+}
+
+MODEL(wheel_kept_no_barrier, .bound = 2) { left_run('m'); }
+MODEL(wheel_kept_lent, .bound = 2) { left_run('l'); }
+MODEL(wheel_kept_given_up, .bound = 2) { left_run('g'); }
+
 /* Three on a higher level come down together, and expire in time: alone, step by step. */
 MODEL(wheel_levels, .bound = 0) {
     wheel_case *c = wheel_new();
@@ -1008,7 +1078,7 @@ MODEL(wheel_levels, .bound = 0) {
     for (unsigned step = 0; fired < 3; step++) {
         uint64_t now = schi_load_seq(&c->wheel[0].next);
         MODEL_EXPECT(step < 8 && now != SCH_FOREVER);
-        wheel_expire(c, 0, now);
+        wheel_expire(c, 0, NULL, now);
         for (; fired < 3 && schi_op_get(&s[fired]->timer.op) == SCHI_OP_DONE; fired++) {
             MODEL_EXPECT(now >= WHEEL_START + (70 + fired) * TICK);
             MODEL_EXPECT(now <= WHEEL_START + (72 + fired) * TICK);
@@ -1029,6 +1099,7 @@ typedef struct seat_case {
     wheel_sleeper *s[SEAT_SENDERS];
     uint64_t delay[SEAT_SENDERS];    /* fixed */
     unsigned senders;                /* fixed */
+    bool kept;                       /* fixed: the core keeps its wheel */
     bool stuck;                      /* fixed: who has armed computes until all have fired */
     bool coreless;                   /* fixed: the senders arm themselves, without a core */
     bool then_stuck;                 /* fixed: somebody computes once the first has fired */
@@ -1041,6 +1112,9 @@ static void seat_arm(seat_case *c, schi_thread *th, unsigned i) {
     c->passes[i] = model_time_passes();
     s->timer.until = schi_now_ns() + c->delay[i];
     schi_timer_arm(th, &s->timer);
+    for (int again = 0; again < 2 && c->kept; again++) {
+        if (schi_timer_disarm(th, &s->timer)) schi_timer_arm(th, &s->timer);
+    }
 }
 
 static void seat_run_parcel(office_case *o, schi_thread *th, sch_task *task) {
@@ -1098,7 +1172,7 @@ static void seat_run(seat_case *c) {
     office_case *o = c->o;
     crew_run(o->workers + c->senders, seat_work, o);
     for (unsigned i = 0; i < o->b->rt->num_cores; i++) {
-        MODEL_EXPECT(o->b->rt->cores[i]->wheel.num_timers == 0);
+        MODEL_EXPECT(schi_wheel_len(&o->b->rt->cores[i]->wheel) == 0);
     }
     MODEL_EXPECT(schi_load_seq(&o->done) == o->total);
     parcels_end(&o->all, c->senders + c->then_stuck);
@@ -1108,6 +1182,15 @@ static void seat_run(seat_case *c) {
 
 /* A core arms a timer and its thread lies down, while another takes the watch. */
 MODEL(seat_1_worker, .bound = 3) { seat_run(seat_new(1, false, 1)); }
+/* The worker keeps the wheel, and then lies down. */
+MODEL(seat_kept, .bound = 2) {
+    seat_case *c = seat_new(1, false, 1);
+    c->kept = true;
+    schi_biased_may_keep(&c->o->b->rt->cores[0]->wheel.lock);
+    model_barrier_mood = MODEL_BARRIER_FAILS;
+    seat_run(c);
+    model_barrier_mood = MODEL_BARRIER_WORKS;
+}
 MODEL(seat_2_workers, .bound = 2) { seat_run(seat_new(2, model_choose(2), 1)); }
 
 /* Without a core: on a wheel that nobody may serve, while its core's thread lies down. */

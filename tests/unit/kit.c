@@ -1,4 +1,4 @@
-/* kit.c - [4]: arithmetic, random numbers, parker, event. */
+/* kit.c - [4]: arithmetic, random numbers, biased lock, parker, event. */
 #include "support.h"
 
 TEST(kit_arithmetic) {
@@ -45,6 +45,87 @@ TEST(kit_rng) {
 }
 
 /* Parker ----------------------------------------------------------------------------------------*/
+
+/* One that its owner takes all the time, and three others now and then: who has it is alone. */
+typedef struct kit_biased {
+    schi_biased_lock lock;
+    SCHI_CELL(unsigned) first, second; /* under lock: the same */
+    SCHI_ATOMIC(uint32_t) rounds; /* of the owner */
+    unsigned left;                /* atomic */
+    size_t times;                 /* fixed: of each of the others */
+    size_t plain, torn;           /* the owner's; torn: atomic */
+} kit_biased;
+
+static bool kit_biased_take(kit_biased *k, schi_biased_lock *own) {
+    const bool plain = schi_biased_lock_by(&k->lock, own);
+    if (schi_rd(&k->first) != schi_rd(&k->second)) {
+        __atomic_add_fetch(&k->torn, 1, __ATOMIC_RELAXED);
+    }
+    schi_wr(&k->first, schi_rd(&k->first) + 1);
+    schi_compiler_barrier();
+    schi_wr(&k->second, schi_rd(&k->second) + 1);
+    schi_biased_unlock(&k->lock, plain);
+    return plain;
+}
+
+static void kit_biased_work(void *arg, unsigned me) {
+    kit_biased *k = (kit_biased *)arg;
+    while (me == 0 && __atomic_load_n(&k->left, __ATOMIC_ACQUIRE) > 0) {
+        const uint32_t round = schi_load_rlx(&k->rounds);
+        k->plain += kit_biased_take(k, &k->lock);
+        if (round % 50000 == 0) schi_biased_share(&k->lock);
+        schi_store_rlx(&k->rounds, round + 1);
+    }
+    for (size_t i = 0; me > 0 && i < k->times; i++) {
+        const uint32_t round = schi_load_rlx(&k->rounds);
+        (void)kit_biased_take(k, NULL);
+        while (schi_load_rlx(&k->rounds) - round < SCHI_BIAS_ROW * me) schi_os_yield();
+    }
+    if (me > 0) __atomic_sub_fetch(&k->left, 1, __ATOMIC_RELEASE);
+}
+
+static void kit_biased_run(bool may_keep) {
+    kit_biased k;
+    memset(&k, 0, sizeof k);
+    schi_biased_init(&k.lock);
+    if (may_keep) schi_biased_may_keep(&k.lock);
+    k.left = 3;
+    k.times = test_scale(300);
+    crew_run(4, kit_biased_work, &k);
+    EXPECT_EQ(k.torn, 0);
+    EXPECT_EQ(schi_rd(&k.first), schi_load_rlx(&k.rounds) + 3 * k.times);
+    EXPECT_EQ(schi_rd(&k.second), schi_rd(&k.first));
+    EXPECT_EQ(k.plain > 0, may_keep);
+}
+
+/* When it is kept, and when no more: who was disturbed has to have it ROW times alone again. */
+TEST(kit_biased_lock_row) {
+    schi_biased_lock l;
+    if (!schi_barrier_open()) SKIP("no barrier on all threads here");
+    schi_biased_init(&l);
+    schi_biased_may_keep(&l);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i <= SCHI_BIAS_ROW; i++) {
+            const bool plain = schi_biased_lock_by(&l, &l);
+            EXPECT(!plain);
+            schi_biased_unlock(&l, plain);
+        }
+        for (int i = 0; i < 3; i++) {
+            const bool plain = schi_biased_lock_by(&l, &l);
+            EXPECT_EQ(plain, i != 1);
+            schi_biased_unlock(&l, plain);
+            if (i == 0) schi_biased_share(&l); /* the next time by the spinlock, and kept again */
+        }
+        schi_biased_unlock(&l, schi_biased_lock_by(&l, NULL)); /* somebody else */
+        EXPECT_EQ(schi_load_seq(&l.bias.state), SCHI_SHARED);
+    }
+}
+
+TEST(kit_biased_lock) {
+    kit_biased_run(false);
+    if (!schi_barrier_open()) SKIP("no barrier on all threads here");
+    kit_biased_run(true);
+}
 
 TEST(kit_parker_token) {
     schi_parker p;

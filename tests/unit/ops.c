@@ -143,6 +143,77 @@ TEST(ops_bad_input) {
     sch_runtime_free(rt);
 }
 
+/* Of several only those that are done look done; what was not begun does not, from last time. */
+static void ops_marks(void *arg) {
+    ops_hand never = ops_by_hand(false), first = ops_by_hand(true), second = ops_by_hand(true);
+    sch_op *const three[3] = {&never.op, &first.op, &second.op};
+    sch_op *const two[2] = {&second.op, &first.op};
+    (void)arg;
+    EXPECT_EQ(sch_await_any(three, 3, SCH_FOREVER), 1);
+    EXPECT(!sch_op_is_done(&never.op) && sch_op_is_done(&first.op) && !sch_op_is_done(&second.op));
+    EXPECT_EQ(schi_load_seq(&second.begun), 0u);
+    EXPECT_EQ(sch_await_any(two, 2, SCH_FOREVER), 0);
+    EXPECT(sch_op_is_done(&second.op) && !sch_op_is_done(&first.op));
+}
+
+TEST(ops_marks_of_several) { ops_everywhere(ops_marks, NULL); }
+
+/* A cancel that blocks its thread, loses the core meanwhile, and then has to be waited for: the
+ * task has moved to another thread. */
+typedef struct ops_blocker {
+    ops_hand h;
+    SCHI_ATOMIC(unsigned) stage; /* 1 blocks, 2 its core is busy, 3 it is waited for */
+} ops_blocker;
+
+static void ops_block_until_busy(void *arg) {
+    ops_blocker *b = (ops_blocker *)arg;
+    schi_store_seq(&b->stage, 1u);
+    WAIT_FOR(schi_load_seq(&b->stage) == 2);
+}
+
+static sch_op_revoked ops_blocking_cancel(sch_op *op) {
+    EXPECT_EQ(sch_block_in_place(ops_block_until_busy, op), 0);
+    schi_store_seq(&((ops_blocker *)(void *)op)->stage, 3u);
+    return SCH_OP_BUSY;
+}
+
+static const sch_op_type ops_blocking_type = {ops_hand_poll, ops_blocking_cancel, NULL};
+
+static void ops_await_blocker(void *arg) {
+    ops_blocker *b = (ops_blocker *)arg;
+    ops_hand ready = ops_by_hand(true);
+    sch_op *const two[2] = {&b->h.op, &ready.op};
+    EXPECT_EQ(sch_await_any(two, 2, SCH_FOREVER), 0);
+    EXPECT_EQ(b->h.op.result, 5);
+    EXPECT(sch_op_is_done(&ready.op));
+    sch_yield_now();
+}
+
+static void ops_keep_busy(void *arg) {
+    schi_store_seq(&((ops_blocker *)arg)->stage, 2u);
+    support_nap(3000);
+}
+
+TEST(ops_cancel_that_blocks) {
+    for (int workers = 1; workers <= 2; workers++) {
+        ops_blocker b;
+        checked_memory memory;
+        sch_config config = support_config(&memory, (unsigned)workers);
+        sch_runtime *rt = support_begin(&config);
+        memset(&b, 0, sizeof b);
+        b.h = ops_by_hand(false);
+        b.h.op.type = &ops_blocking_type;
+        sch_task *task = sch_spawn(rt, ops_await_blocker, &b);
+        WAIT_FOR(schi_load_seq(&b.stage) == 1);
+        sch_go(rt, ops_keep_busy, &b);
+        WAIT_FOR(schi_load_seq(&b.stage) == 3);
+        support_nap(500);
+        sch_op_complete(&b.h.op, 5);
+        EXPECT_EQ(sch_join(task), 0);
+        support_end(rt, &memory);
+    }
+}
+
 /* Cancellation ----------------------------------------------------------------------------------*/
 
 typedef struct ops_cancel {

@@ -300,7 +300,7 @@ static void runq_steal_some(runq_stress *s, unsigned me, schi_rng *rng) {
     uint64_t from_inject;
     bool kept;
     unsigned other = (me + 1 + schi_rng_below(rng, 3)) % 4; /* the producer's, another thief's */
-    kept = schi_load_rlx(&s->rings[other].bias) == SCHI_PRIVATE;
+    kept = schi_load_rlx(&s->rings[other].bias.state) == SCHI_PRIVATE;
     if (schi_runq_visit(&s->rings[other]) == 0) {
         __atomic_fetch_add(&s->taken_back, (size_t)kept, __ATOMIC_RELAXED);
         node = schi_runq_steal(&s->rings[other], &s->rings[me], &n);

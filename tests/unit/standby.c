@@ -53,7 +53,8 @@ static void standby_parent(void *arg) {
     c->took_ns = sch_now() - start;
     c->seen = support_get(&c->ran);
     if (c->queue != standby_inject && c->seen) {
-        EXPECT_EQ(schi_load_seq(&core->q.bias), SCHI_SHARED); /* whoever came has revoked it */
+        /* whoever came has revoked it */
+        EXPECT_EQ(schi_load_seq(&core->q.bias.state), SCHI_SHARED);
     }
 }
 
@@ -111,21 +112,21 @@ static void standby_learn(void *arg) {
     sch_runtime *rt = (sch_runtime *)arg;
     const uint32_t best = schi_load_seq(&rt->has_barrier) ? SCHI_PRIVATE : SCHI_SHARED;
     for (int i = 0; i < 100; i++) standby_batch(core, 10);
-    EXPECT_EQ(schi_load_seq(&core->q.bias), best);
+    EXPECT_EQ(schi_load_seq(&core->q.bias.state), best);
     EXPECT_EQ(core->event_interval, 4 * SCH_EVENT_INTERVAL);
     standby_batch(core, 100000);
     EXPECT_EQ(core->event_interval, SCH_EVENT_INTERVAL);
     standby_batch(core, 100000);
-    EXPECT_EQ(schi_load_seq(&core->q.bias), SCHI_SHARED);
+    EXPECT_EQ(schi_load_seq(&core->q.bias.state), SCHI_SHARED);
     for (int i = 0; i < 100; i++) standby_batch(core, 10);
-    EXPECT_EQ(schi_load_seq(&core->q.bias), best);
+    EXPECT_EQ(schi_load_seq(&core->q.bias.state), best);
     EXPECT_EQ(schi_runq_visit(&core->q), 0);
     standby_batch(core, 10);
-    EXPECT_EQ(schi_load_seq(&core->q.bias), SCHI_SHARED); /* not while somebody is there */
+    EXPECT_EQ(schi_load_seq(&core->q.bias.state), SCHI_SHARED); /* not while somebody is there */
     schi_runq_part(&core->q);
     schi_store_seq(&rt->has_barrier, 0u); /* the system has refused one meanwhile */
     standby_batch(core, 10);
-    EXPECT_EQ(schi_load_seq(&core->q.bias), SCHI_SHARED);
+    EXPECT_EQ(schi_load_seq(&core->q.bias.state), SCHI_SHARED);
 }
 
 TEST(standby_cores_keep_rings_of_short_tasks) {

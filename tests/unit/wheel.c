@@ -17,6 +17,7 @@ static wheel_case *wheel_new(uint64_t now) {
     c->w = (schi_wheel *)aligned_alloc(SCH_CACHELINE, sizeof *c->w);
     if (!c->w) abort();
     schi_wheel_init(c->w, now);
+    if (schi_barrier_open()) schi_biased_may_keep(&c->w->lock);
     c->now = now;
     return c;
 }
@@ -34,7 +35,7 @@ static uint64_t wheel_random(unsigned bits) {
 
 static void wheel_arm(wheel_case *c, size_t i, uint64_t deadline) {
     c->deadlines[i] = c->timers[i].until = deadline;
-    EXPECT(schi_wheel_insert(c->w, &c->timers[i]) <= (deadline | 0xfffff) + 1);
+    EXPECT(schi_wheel_insert(c->w, c->w, &c->timers[i]) <= (deadline | 0xfffff) + 1);
     EXPECT(c->timers[i].armed);
 }
 
@@ -63,7 +64,7 @@ static void wheel_check(wheel_case *c) {
         EXPECT(c->deadlines[i] > c->now >> SCHI_TICK_SHIFT << SCHI_TICK_SHIFT);
         if (c->deadlines[i] < first) first = c->deadlines[i];
     }
-    EXPECT_EQ(c->w->num_timers, armed);
+    EXPECT_EQ(schi_wheel_len(c->w), armed);
     if (armed == 0) EXPECT_EQ(schi_load_seq(&c->w->next), SCH_FOREVER);
     if (armed > 0) EXPECT(schi_load_seq(&c->w->next) <= (first | 0xfffff) + 1);
 }
@@ -79,12 +80,13 @@ TEST(wheel_random) {
             break;
         case 2:
             if (c->timers[i].armed) {
-                EXPECT(schi_wheel_remove(c->w, &c->timers[i]));
+                EXPECT(schi_wheel_remove(c->w, c->w, &c->timers[i]));
                 EXPECT(!c->timers[i].armed);
                 EXPECT_EQ(c->timers[i].op.result, 0);
                 c->removed++;
             } else {
-                EXPECT(!schi_wheel_remove(c->w, &c->timers[i])); /* expired, or removed before */
+                /* expired, or removed before; by anybody */
+                EXPECT(!schi_wheel_remove(c->w, n % 8 ? c->w : NULL, &c->timers[i]));
             }
             break;
         case 3: wheel_advance(c, c->now + wheel_random(34)); break;
@@ -139,7 +141,8 @@ TEST(wheel_hints_lead_to_expiry) {
     }
 }
 
-/* Armed and removed by several threads while another one expires: each timer ends once. */
+/* Armed and removed by several threads while another one expires: each timer ends once. Thread 0
+ * holds the wheel's core. */
 typedef struct wheel_shared {
     schi_wheel *w;
     sch_timer timers[4][8];
@@ -150,30 +153,31 @@ typedef struct wheel_shared {
 
 static void wheel_crew(void *arg, unsigned me) {
     wheel_shared *s = (wheel_shared *)arg;
+    schi_wheel *own = me == 0 ? s->w : NULL;
     schi_rng rng;
     sch_timer *t;
     schi_rng_init(&rng, test_random());
     if (me == 4) {
         do {
             const uint64_t now = schi_add_seq(&s->now, UINT64_C(1) << 19);
-            schi_spin_lock(&s->w->lock);
+            const bool plain = schi_wheel_lock(s->w, own);
             while ((t = schi_wheel_expire(s->w, now)) != NULL) {
                 __atomic_add_fetch(&s->fired[(t - &s->timers[0][0]) / 8], 1, __ATOMIC_RELAXED);
             }
-            schi_spin_unlock(&s->w->lock);
+            schi_wheel_unlock(s->w, plain);
             sched_yield();
         } while (schi_load_seq(&s->left) > 0);
         return;
     }
     for (size_t n = test_scale(50000); n > 0; n--) {
         t = &s->timers[me][schi_rng_below(&rng, 8)];
-        if (schi_wheel_remove(s->w, t)) s->removed[me]++;
+        if (schi_wheel_remove(s->w, own, t)) s->removed[me]++;
         t->until = schi_load_seq(&s->now) + 1 + schi_rng_below(&rng, 200u << 20);
-        schi_wheel_insert(s->w, t);
+        schi_wheel_insert(s->w, own, t);
         s->armed[me]++;
     }
     for (int i = 0; i < 8; i++) {
-        if (schi_wheel_remove(s->w, &s->timers[me][i])) s->removed[me]++;
+        if (schi_wheel_remove(s->w, own, &s->timers[me][i])) s->removed[me]++;
     }
     schi_sub_seq(&s->left, 1u);
 }
@@ -184,10 +188,11 @@ TEST(wheel_threads) {
     s->w = (schi_wheel *)aligned_alloc(SCH_CACHELINE, sizeof *s->w);
     if (!s->w) abort();
     schi_wheel_init(s->w, 0);
+    if (schi_barrier_open()) schi_biased_may_keep(&s->w->lock);
     schi_store_seq(&s->left, 4u);
     crew_run(5, wheel_crew, s);
     for (int i = 0; i < 4; i++) EXPECT_EQ(s->armed[i], s->removed[i] + s->fired[i]);
-    EXPECT_EQ(s->w->num_timers, 0u);
+    EXPECT_EQ(schi_wheel_len(s->w), 0u);
     free(s->w);
     free(s);
 }
@@ -202,15 +207,15 @@ TEST(wheel_a_million) {
     if (!timers) abort();
     for (size_t i = 0; i < n; i++) {
         timers[i].until = start + 1 + test_random() % (3600 * SCH_SECOND);
-        (void)schi_wheel_insert(c->w, &timers[i]);
+        (void)schi_wheel_insert(c->w, c->w, &timers[i]);
     }
     EXPECT_EQ(schi_wheel_len(c->w), n);
     for (size_t i = 0; i < pairs; i++) {
         timers[n].until = start + 1 + test_random() % (9 * SCH_SECOND);
-        (void)schi_wheel_insert(c->w, &timers[n]);
-        if (!EXPECT(schi_wheel_remove(c->w, &timers[n]))) break;
+        (void)schi_wheel_insert(c->w, c->w, &timers[n]);
+        if (!EXPECT(schi_wheel_remove(c->w, c->w, &timers[n]))) break;
     }
-    EXPECT(!schi_wheel_remove(c->w, &timers[n])); /* once */
+    EXPECT(!schi_wheel_remove(c->w, NULL, &timers[n])); /* once */
     EXPECT_EQ(schi_wheel_len(c->w), n);
     for (now = start; fired < n && now < start + 3602 * SCH_SECOND; now += SCH_SECOND) {
         while ((t = schi_wheel_expire(c->w, now)) != NULL) {
@@ -243,7 +248,7 @@ TEST(wheel_collect_goes_on) {
     c->timers[WHEEL_TIMERS - 1].op.waiter = &late;
     wheel_arm(c, WHEEL_TIMERS - 1, 2 * SCH_SECOND);
     due.num = 0;
-    schi_wheel_collect(c->w, 3 * SCH_SECOND, &due);
+    schi_wheel_collect(c->w, NULL, 3 * SCH_SECOND, &due);
     EXPECT_EQ(due.num, 2);
     EXPECT(due.list[0].waiter == &many && due.list[1].waiter == &late);
     EXPECT_EQ(schi_wheel_len(c->w), 0);
