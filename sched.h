@@ -951,6 +951,8 @@ typedef struct sch_worker_metrics_snapshot {
     uint64_t timer_armed_count;
     uint64_t timer_fired_count;
     uint64_t timer_cancelled_count; /* disarmed before their time */
+    uint64_t queue_revoke_count; /* times another had all threads pass a barrier for its queue... */
+    uint64_t wheel_revoke_count; /* ... or for its timers, which it had kept to itself */
     uint64_t busy_ns; /* time between leaving and reaching home, search and park excluded */
     uint64_t mean_poll_ns;      /* moving average of the time of a poll */
     uint64_t local_queue_depth; /* tasks in the ring now, without the LIFO slot */
@@ -971,6 +973,8 @@ typedef struct sch_metrics_snapshot {
     uint64_t num_blocking_threads;    /* of the blocking pool; workers are not counted */
     uint64_t num_idle_blocking_threads;
     uint64_t blocking_queue_depth;
+    uint64_t blocking_spin_count;     /* times an idle thread of the pool looked before it slept */
+    uint64_t blocking_spin_hit_count; /* of these, times a job came */
     uint64_t spawned_tasks_count;
     uint64_t cancelled_tasks_count;   /* ended by cancellation */
     uint64_t remote_schedule_count;   /* tasks queued from outside, overflow not counted; each time
@@ -2889,6 +2893,7 @@ static inline void schi_spin_unlock(schi_spinlock *l) {
 typedef struct schi_bias {
     SCHI_ATOMIC(uint32_t) inside; /* owner writes, a revoker waits */
     SCHI_ATOMIC(uint32_t) state;  /* owner; a revoker */
+    schi_counter num_revoked;     /* revokers; read by any */
 } schi_bias;
 
 enum { SCHI_SHARED, SCHI_PRIVATE, SCHI_REVOKED };
@@ -2899,6 +2904,7 @@ enum { SCHI_SHARED, SCHI_PRIVATE, SCHI_REVOKED };
 static void schi_bias_init(schi_bias *b) {
     schi_store_rlx(&b->inside, 0u);                   /* rlx: published with what it guards */
     schi_store_rlx(&b->state, (uint32_t)SCHI_SHARED); /* rlx: the same */
+    schi_store_rlx(&b->num_revoked, (uint64_t)0);     /* rlx: the same */
 }
 
 /* By plain loads and stores until leave. false: as everybody. Owner; waits for nothing inside. */
@@ -2925,6 +2931,7 @@ static int schi_bias_revoke(schi_bias *b) {
         if (schi_cas_weak_seq(&b->state, &state, (uint32_t)SCHI_REVOKED)) break;
     }
     if (state == SCHI_SHARED) return 0;
+    schi_count_shared(&b->num_revoked, 1);
     if (!schi_barrier_all()) return -ENOSYS;
     /* acq: pairs with leave */
     for (unsigned i = 0; schi_load_acq(&b->inside) != 0; i++) {
@@ -5741,6 +5748,7 @@ typedef struct schi_pool {
     schi_node *first, *last; /* queued jobs */
     schi_thread *idle;
     schi_counter queued, threads, idle_threads; /* under lock, read by any */
+    schi_counter spins, spin_hits;              /* the same */
     schi_counter waiting;    /* jobs that wait; less by whoever ends a wait */
     unsigned live, starting; /* threads that have not ended; of these, not known to be made */
     unsigned max;            /* fixed */
@@ -8414,6 +8422,8 @@ static bool schi_pool_spins(schi_pool *p) {
 /* It did, and got a job or did not. Under the lock. */
 static void schi_pool_spun(schi_pool *p, bool paid) {
     p->spinning = false;
+    schi_count(&p->spins, 1);
+    if (paid) schi_count(&p->spin_hits, 1);
     p->spin_pause = paid ? 0 : p->spin_pause < 32 ? (uint8_t)(2 * p->spin_pause + 1) : 63;
     p->spin_wait = p->spin_pause;
 }
@@ -9739,6 +9749,8 @@ static void schi_worker_snapshot(schi_core *core, sch_worker_metrics_snapshot *o
     schi_core_metrics *m = &core->m;
     schi_wheel_totals(&core->wheel, &out->timer_armed_count, &out->timer_fired_count,
                       &out->timer_cancelled_count);
+    out->queue_revoke_count = schi_counted(&core->q.bias.num_revoked);
+    out->wheel_revoke_count = schi_counted(&core->wheel.lock.bias.num_revoked);
     out->thread = schi_counted(&m->thread);
     out->poll_count = schi_counted(&m->polls);
     out->lifo_poll_count = schi_counted(&m->lifo_polls);
@@ -9829,6 +9841,8 @@ static void schi_snapshot(sch_runtime *rt, sch_metrics_snapshot *out) {
     out->num_blocking_threads = schi_counted(&rt->pool.threads);
     out->num_idle_blocking_threads = schi_counted(&rt->pool.idle_threads);
     out->blocking_queue_depth = schi_counted(&rt->pool.queued);
+    out->blocking_spin_hit_count = schi_counted(&rt->pool.spin_hits);
+    out->blocking_spin_count = schi_counted(&rt->pool.spins);
     out->remote_wake_count = schi_counted(&rt->remote_wakes);
     out->notify_no_core_count = schi_counted(&rt->no_cores);
     out->standby_alarm_count = schi_counted(&rt->alarms);
@@ -9918,6 +9932,8 @@ static const schi_metric schi_worker_metrics[] = {
     {SCHI_COUNTER, "timers_armed", "Timers armed."},
     {SCHI_COUNTER, "timers_fired", "Timers whose time has come."},
     {SCHI_COUNTER, "timers_cancelled", "Timers disarmed before their time."},
+    {SCHI_COUNTER, "queue_revokes", "Barriers on all threads, for its queue."},
+    {SCHI_COUNTER, "wheel_revokes", "Barriers on all threads, for its timers."},
     {SCHI_COUNTER_NS, "busy_seconds", "Time spent on batches of tasks."},
     {SCHI_GAUGE_NS, "mean_poll_seconds", "Moving average of the time of a poll."},
     {SCHI_GAUGE, "queue_depth", "Tasks in the local queue, without the LIFO slot."},
@@ -9936,6 +9952,8 @@ static const schi_metric schi_runtime_metrics[] = {
     {SCHI_GAUGE, "blocking_threads", "Threads of the blocking pool."},
     {SCHI_GAUGE, "idle_blocking_threads", "Threads of the blocking pool without a job."},
     {SCHI_GAUGE, "blocking_queue_depth", "Blocking jobs that wait for a thread."},
+    {SCHI_COUNTER, "blocking_spins", "Times an idle blocking thread looked before it slept."},
+    {SCHI_COUNTER, "blocking_spin_hits", "Of these, times a job came."},
     {SCHI_COUNTER, "tasks_spawned", "Tasks spawned, also from outside."},
     {SCHI_COUNTER, "tasks_cancelled", "Tasks ended by cancellation, also outside."},
     {SCHI_COUNTER, "remote_schedules", "Tasks queued from outside."},

@@ -118,6 +118,7 @@ TEST(kit_biased_lock_row) {
         }
         schi_biased_unlock(&l, schi_biased_lock_by(&l, NULL)); /* somebody else */
         EXPECT_EQ(schi_load_seq(&l.bias.state), SCHI_SHARED);
+        EXPECT_EQ(schi_counted(&l.bias.num_revoked), (uint64_t)round + 1);
     }
 }
 

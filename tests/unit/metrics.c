@@ -15,6 +15,8 @@
  *   park_count park_unpark_count       metrics_park; hooks_park_count_*
  *   noop_count                         metrics_noop
  *   timer_armed_count timer_fired_count timer_cancelled_count        metrics_timers
+ *   wheel_revoke_count                 metrics_wheel_revoke
+ *   queue_revoke_count                 standby_*_kept*
  *   steal_operations steal_count       metrics_steal
  *   lifo_steal_count                   metrics_steal_lifo; standby_lifo_behind_a_long_poll
  *   relay_count                        metrics_relay
@@ -32,6 +34,7 @@
  *   num_idle_workers num_searching     metrics_searching
  *   num_blocking_threads num_idle_blocking_threads blocking_queue_depth
  *                                      metrics_states; pool.c, threads.c
+ *   blocking_spin_count blocking_spin_hit_count                      metrics_pool_spins
  *   spawned_tasks_count                metrics_spawned_everywhere
  *   cancelled_tasks_count              metrics_cancelled; lifecycle.c
  *   remote_schedule_count remote_wake_count                          metrics_remote
@@ -301,6 +304,63 @@ TEST(metrics_timers) {
     EXPECT_MORE(&m, total.timer_fired_count, 1);
     EXPECT_MORE(&m, total.timer_cancelled_count, 2);
     EXPECT_MORE(&m, total.cancelled_count, 1);
+}
+
+/* A task that arms and gives up timers all the time; then another thread looks into its wheel. */
+static void metrics_keep_wheel(void *arg) {
+    metrics *m = (metrics *)arg;
+    schi_biased_lock *lock = &schi_self()->core->wheel.lock;
+    sch_timer timer = sch_timer_at(sch_now() + 3600 * SCH_SECOND);
+    while (schi_load_seq(&lock->bias.state) == SCHI_SHARED) {
+        schi_timer_arm(schi_self(), &timer);
+        EXPECT(schi_timer_disarm(schi_self(), &timer));
+    }
+    __atomic_store_n(&m->ran, 1u, __ATOMIC_SEQ_CST);
+    while (!support_get(&m->stop)) continue;
+}
+
+TEST(metrics_wheel_revoke) {
+    metrics m;
+    schi_wheel *wheel;
+    if (!schi_barrier_open()) SKIP("no barrier on all threads here");
+    metrics_config(&m, 1);
+    m.ran = m.stop = 0;
+    m.rt = support_begin(&m.config);
+    wheel = &m.rt->cores[0]->wheel;
+    m.task[0] = sch_spawn(m.rt, metrics_keep_wheel, &m);
+    WAIT_FOR(support_get(&m.ran));
+    m.a = support_metrics(m.rt);
+    for (int i = 0; i < 2; i++) schi_wheel_unlock(wheel, schi_wheel_lock(wheel, NULL));
+    m.b = support_metrics(m.rt);
+    EXPECT_EQ(m.a.total.wheel_revoke_count, 0);
+    EXPECT_MORE(&m, total.wheel_revoke_count, 1); /* the second time it is free */
+    EXPECT_MORE(&m, total.queue_revoke_count, 0);
+    __atomic_store_n(&m.stop, 1u, __ATOMIC_SEQ_CST);
+    EXPECT_EQ(sch_join(m.task[0]), 0);
+    support_end(m.rt, &m.memory);
+}
+
+/* A thread of the pool looks for its next job for a while; if none comes, it sleeps. */
+static void metrics_no_job(void *arg) { (void)arg; }
+
+TEST(metrics_pool_spins) {
+    metrics m;
+    metrics_config(&m, 1);
+    m.rt = support_begin(&m.config);
+    if (!m.rt->pool.may_spin) {
+        support_end(m.rt, &m.memory);
+        SKIP("one CPU: the pool does not spin");
+    }
+    EXPECT_EQ(support_metrics(m.rt).blocking_spin_count, 0);
+    EXPECT_EQ(sch_join(sch_spawn_blocking(m.rt, metrics_no_job, NULL)), 0);
+    WAIT_FOR(support_metrics(m.rt).blocking_spin_count == 1);
+    EXPECT_EQ(support_metrics(m.rt).blocking_spin_hit_count, 0);
+    do { /* one after the other: soon a job comes while the thread looks */
+        EXPECT_EQ(sch_join(sch_spawn_blocking(m.rt, metrics_no_job, NULL)), 0);
+        m.b = support_metrics(m.rt);
+        EXPECT(m.b.blocking_spin_hit_count <= m.b.blocking_spin_count);
+    } while (m.b.blocking_spin_hit_count == 0);
+    support_end(m.rt, &m.memory);
 }
 
 /* Cores that are not ours: a worker's counters while it rests. */

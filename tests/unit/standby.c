@@ -55,6 +55,10 @@ static void standby_parent(void *arg) {
     if (c->queue != standby_inject && c->seen) {
         /* whoever came has revoked it */
         EXPECT_EQ(schi_load_seq(&core->q.bias.state), SCHI_SHARED);
+        if (c->kept) {
+            bool had = schi_load_seq(&c->rt->has_barrier) != 0;
+            EXPECT_EQ(support_metrics(c->rt).total.queue_revoke_count > 0, had);
+        }
     }
 }
 
