@@ -585,7 +585,8 @@ typedef enum sch_op_revoked {
  *   cancel  called only while pending, by the waiter. SCH_OP_REMOVED: neither has been called nor
  *           will be. SCH_OP_BUSY: one of them is being called or will be (or was: right then too);
  *           the waiter waits for it, and so it must come soon. The result then stands.
- *   Neither waits. Both are called by the task or thread that waits.
+ *   Neither waits, not even in sch_block_in_place() for a thread: that says -EAGAIN then. Both are
+ *   called by the task or thread that waits.
  */
 typedef struct sch_op_type {
     sch_status (*poll)(sch_op *op);
@@ -2852,7 +2853,7 @@ static uint32_t schi_rng_below(schi_rng *rng, uint32_t n) {
     return (uint32_t)(((x * UINT64_C(0x2545f4914f6cdd1d)) >> 32) * n >> 32);
 }
 
-/* Spinlock: for a few instructions without a system call in between. */
+/* Spinlock: for a few instructions without a system call in between (but see biased locks). */
 typedef struct schi_spinlock {
     SCHI_ATOMIC(uint32_t) taken;
 } schi_spinlock;
@@ -2924,7 +2925,7 @@ static inline void schi_bias_leave(schi_bias *b) {
 
 /* Not the owner's alone any more. 0; -EBUSY: the owner was preempted just inside; -ENOSYS: the
  * system refuses the barrier. After an error it stays REVOKED until the owner or the next revoker
- * makes it SHARED. Any thread; not the owner's inside. */
+ * changes that. Any thread; not the owner's inside. */
 static int schi_bias_revoke(schi_bias *b) {
     uint32_t state = schi_load_seq(&b->state);
     while (state == SCHI_PRIVATE) { /* by exchange: the owner may have just made it SHARED */
@@ -2949,8 +2950,8 @@ static int schi_bias_revoke(schi_bias *b) {
  *               B4  bias becomes PRIVATE only by the owner who holds the spinlock
  *               B5  while there is no owner it is not PRIVATE
  *   Anybody else takes the spinlock, so that it cannot become PRIVATE meanwhile (B4), and then
- *   revokes. If that does not succeed at once he does not wait with the spinlock in his hands, and
- *   shares the lock of his own first: no two wait for each other.
+ *   revokes. If that does not succeed he lets go of the spinlock, shares the lock of his own, and
+ *   tries again: no two wait for each other.
  *   It becomes PRIVATE when nobody else has had it ROW times in a row: so many swaps cost as much
  *   as a barrier. */
 #ifndef SCHI_BIAS_ROW
@@ -2990,16 +2991,21 @@ static SCHI_NOINLINE void schi_biased_take_own(schi_biased_lock *l) {
     }
 }
 
+/* By anybody but the owner. false: it could not be revoked just now, as in schi_bias_revoke. */
+static bool schi_biased_try_other(schi_biased_lock *l) {
+    int error;
+    schi_spin_lock(&l->spin);
+    l->row = 0;
+    error = schi_bias_revoke(&l->bias);
+    if (SCHI_LIKELY(!error)) return true;
+    if (error == -ENOSYS) l->may_keep = false;
+    schi_spin_unlock(&l->spin);
+    return false;
+}
+
 /* own: the caller's own lock, of the same kind; NULL: none. */
 static SCHI_NOINLINE void schi_biased_take_other(schi_biased_lock *l, schi_biased_lock *own) {
-    for (;;) {
-        int error;
-        schi_spin_lock(&l->spin);
-        l->row = 0;
-        error = schi_bias_revoke(&l->bias);
-        if (!error) return;
-        if (error == -ENOSYS) l->may_keep = false;
-        schi_spin_unlock(&l->spin);
+    while (!schi_biased_try_other(l)) {
         if (own) schi_biased_share(own);
         schi_os_yield();
     }
@@ -4123,6 +4129,21 @@ static int schi_task_unshield(sch_task *task) {
     return (old & SCHI_CANCELLED) != 0;
 }
 
+/* Has it happened already what this wait is for? Then *now is the state to go on with. */
+static bool schi_task_stays(SCHI_STATE old, SCHI_STATE wait, SCHI_STATE *now) {
+    if ((old & SCHI_WOKEN) && (wait & SCHI_WAIT_WAKE)) {
+        if (old & SCHI_POLL) *now &= ~SCHI_WOKEN; /* the poll that follows is for it */
+        return true;
+    }
+    if (old & SCHI_GRANTED) {
+        SCHI_ASSERT(!(old & SCHI_POLL));
+        return true;
+    }
+    if (!(old & SCHI_CANCELLED) || !(wait & SCHI_WAIT_CANCEL) || (old & SCHI_POLL)) return false;
+    *now |= SCHI_BY_CANCEL;
+    return true;
+}
+
 /* The owner lets a waiting task go, after its context is saved. `wait` says what may resume it
  * besides a grant. false: something has happened already, it stays SCHEDULED and ours: queue it
  * again. */
@@ -4133,17 +4154,9 @@ static bool schi_task_idle(sch_task *task, SCHI_STATE wait) {
         SCHI_ASSERT((old & SCHI_SCHEDULED) &&
                     !(old & (SCHI_WAIT_BITS | SCHI_COMPLETE))); /* K1 K3 */
         now = old & ~SCHI_NEW;
-        stay = true;
-        if ((old & SCHI_WOKEN) && (wait & SCHI_WAIT_WAKE)) {
-            if (old & SCHI_POLL) now &= ~SCHI_WOKEN; /* the poll that follows is for it */
-        } else if (old & SCHI_GRANTED) {
-            SCHI_ASSERT(!(old & SCHI_POLL));
-        } else if ((old & SCHI_CANCELLED) && (wait & SCHI_WAIT_CANCEL) && !(old & SCHI_POLL)) {
-            now |= SCHI_BY_CANCEL;
-        } else {
-            stay = false;
-            now = (now & ~SCHI_SCHEDULED) | wait;
-        }
+        stay = SCHI_UNLIKELY(old & (SCHI_WOKEN | SCHI_GRANTED | SCHI_CANCELLED)) &&
+               schi_task_stays(old, wait, &now);
+        if (!stay) now = (now & ~SCHI_SCHEDULED) | wait;
         /* acqrel: gives the saved context to whoever schedules it; takes what a waker did. */
     } while (!schi_cas_weak_acqrel(&task->state, &old, now));
     return !stay;
@@ -4695,6 +4708,7 @@ typedef struct schi_frame { /* what a context that may wait keeps apart from its
     uint64_t shield_until; /* of all of them */
     unsigned blocks_thread; /* the same where it only calls */
     bool poll_again;       /* sch_yield_now in a poll task */
+    bool in_await;         /* operations are awaited, which know the waiter: wait for no place */
     bool many;             /* wait_for is the first of several */
     sch_wait_kind wait;    /* what it waits for, for dumps and counters */
     const void *wait_for;  /* a sch_task, a sch_op */
@@ -4815,6 +4829,17 @@ static void schi_stack_retire(schi_stack *s, size_t page) {
     VALGRIND_STACK_DEREGISTER(s->valgrind_id);
 #endif
     s->ready = false;
+}
+
+/* What a switch to this stack touches: its record and the frames below it. */
+static inline void schi_stack_prefetch(const schi_stack *s) {
+    const char *record = (const char *)s;
+    if (!s) return;
+    schi_prefetch(record);
+    schi_prefetch(record + 64);
+    schi_prefetch(record - 64);
+    schi_prefetch(record - 128);
+    schi_prefetch(record - 192);
 }
 
 static void schi_stack_check(schi_stack *s) {
@@ -6312,6 +6337,7 @@ static inline void schi_schedule_unseen(schi_thread *th, sch_runtime *rt, sch_ta
     } else {
         schi_node *old = schi_lifo_put(&core->q, &task->node);
         schi_count(&core->m.lifo_schedules, 1);
+        schi_stack_prefetch(task->on.stack); /* it runs soon */
         if (old == NULL) return;
         task = schi_task_of(old);
     }
@@ -6454,14 +6480,19 @@ static void schi_wheel_fire(schi_wheel *w, sch_timer *t, uint64_t now, schi_expi
 
 /* Expire until nothing is due, or there is no room: not every timer has somebody to be granted. A
  * batch is taken out first and then claimed: that is an exchange, behind which the processor would
- * not fetch the next timer. */
-static void schi_wheel_collect(schi_wheel *w, schi_wheel *own, uint64_t now,
+ * not fetch the next timer. own: as in lock. false: it is another core's, which keeps it and cannot
+ * be made to share it just now; to be tried again. */
+static bool schi_wheel_collect(schi_wheel *w, schi_wheel *own, uint64_t now,
                                schi_expired *out) {
     sch_timer *due[SCHI_EXPIRE_BATCH];
     unsigned n, room;
-    bool plain;
-    if (schi_load_acq(&w->next) > now) return; /* acq: a hint, the lock decides */
-    plain = schi_wheel_lock(w, own);
+    bool plain = false;
+    if (schi_load_acq(&w->next) > now) return true; /* acq: a hint, the lock decides */
+    if (w == own) {
+        plain = schi_wheel_lock(w, own);
+    } else if (!schi_biased_try_other(&w->lock)) {
+        return false;
+    }
     do {
         room = SCHI_EXPIRE_BATCH - out->num;
         for (n = 0; n < room && (due[n] = schi_wheel_expire(w, now)) != NULL; n++) {
@@ -6470,6 +6501,7 @@ static void schi_wheel_collect(schi_wheel *w, schi_wheel *own, uint64_t now,
         for (unsigned i = 0; i < n; i++) schi_wheel_fire(w, due[i], now, out);
     } while (n == room && n > 0);
     schi_wheel_unlock(w, plain);
+    return true;
 }
 
 static void schi_grant_expired(schi_thread *th, schi_expired *e) {
@@ -6501,7 +6533,7 @@ static void schi_timers_serve(schi_thread *th) {
         if (now == SCH_FOREVER) now = schi_clock(rt);
         do {
             e.num = 0;
-            schi_wheel_collect(&core->wheel, schi_own_wheel(th), now, &e);
+            (void)schi_wheel_collect(&core->wheel, schi_own_wheel(th), now, &e);
             if (e.num > 0) schi_see(th, rt, SCHI_TRACE_TIMERS, e.num);
             schi_grant_expired(th, &e);
         } while (e.num == SCHI_EXPIRE_BATCH);
@@ -7123,22 +7155,28 @@ static void schi_requeue(schi_thread *th, sch_task *task) {
     }
 }
 
-/* First thing on a context that was switched to. */
-static void schi_commit(schi_thread *th) {
+static SCHI_NOINLINE void schi_commit_other(schi_thread *th, schi_commit_kind kind) {
     sch_task *task = th->commit_task;
-    schi_commit_kind kind = th->commit;
-    th->commit = SCHI_COMMIT_NONE;
     switch (kind) {
     case SCHI_COMMIT_NONE: break;
     case SCHI_COMMIT_REQUEUE: schi_requeue(th, task); break;
     case SCHI_COMMIT_IDLE:
-        if (schi_task_idle(task, th->commit_wait)) break;
         /* It happened before the task was let go; who did it could not queue it. */
         if (SCHI_UNLIKELY(schi_seen(th->rt) != 0)) schi_see_wake(th, th->rt, task);
         schi_requeue(th, task);
         break;
     case SCHI_COMMIT_OWN_STACK: schi_stack_own_free(&th->rt->stacks, th->commit_stack); break;
     case SCHI_COMMIT_LOOK: SCHI_ASSERT(false); break; /* see schi_land */
+    }
+}
+
+/* First thing on a context that was switched to. */
+static inline void schi_commit(schi_thread *th) {
+    schi_commit_kind kind = th->commit;
+    th->commit = SCHI_COMMIT_NONE;
+    if (SCHI_UNLIKELY(kind != SCHI_COMMIT_IDLE) ||
+        SCHI_UNLIKELY(!schi_task_idle(th->commit_task, th->commit_wait))) {
+        schi_commit_other(th, kind);
     }
 }
 
@@ -7892,6 +7930,7 @@ typedef struct schi_nap {
     uint64_t deadline;   /* of a spare worker or a visitor */
     uint64_t wake;       /* the next time to look up */
     bool quiet;          /* the driver had nothing when it was asked last */
+    bool skipped;        /* a wheel could not be looked into */
     unsigned num_events, served; /* what the driver told; of that, used */
     schi_ready events[SCHI_POLL_BATCH];
     schi_expired due;    /* to be granted, best with a core */
@@ -7915,6 +7954,11 @@ static void schi_watch_prepare(sch_runtime *rt, schi_nap *nap) {
     nap->wake = next < nap->deadline ? next : nap->deadline;
     if ((word & SCHI_IDLE_ARMED) && !schi_idle_seated(d, SCHI_STANDBY) && rt->look_at < nap->wake) {
         nap->wake = rt->look_at;
+    }
+    if (SCHI_UNLIKELY(nap->skipped)) { /* a wheel whose time has come: not at once again */
+        uint64_t later = schi_now_ns() + SCH_MILLISECOND;
+        if (nap->wake < later) nap->wake = later;
+        nap->skipped = false;
     }
     rt->watch_until = nap->wake;
 }
@@ -8041,7 +8085,7 @@ static void schi_nap_collect(schi_thread *th, schi_nap *nap) {
     if (nap->num_events > 0) schi_see(th, rt, SCHI_TRACE_DRIVER, nap->num_events);
     woken = nap->due.num;
     for (unsigned i = 0; i < rt->num_cores && !nap->core; i++) {
-        schi_wheel_collect(&rt->cores[i]->wheel, NULL, now, &nap->due);
+        if (!schi_wheel_collect(&rt->cores[i]->wheel, NULL, now, &nap->due)) nap->skipped = true;
     }
     if (nap->due.num > woken) schi_see(th, rt, SCHI_TRACE_TIMERS, nap->due.num - woken);
 }
@@ -8580,7 +8624,7 @@ static void schi_stop_serving(sch_runtime *rt) {
     if (rt->config.paused_clock) schi_store_seq(&rt->paused_at, SCH_FOREVER); /* time is over */
     for (unsigned i = 0; i < rt->num_cores && rt->config.paused_clock;) {
         due.num = 0;
-        schi_wheel_collect(&rt->cores[i]->wheel, NULL, SCH_FOREVER, &due);
+        (void)schi_wheel_collect(&rt->cores[i]->wheel, NULL, SCH_FOREVER, &due); /* never kept */
         if (due.num < SCHI_EXPIRE_BATCH) i++;
         schi_grant_expired(schi_self(), &due);
     }
@@ -9285,9 +9329,9 @@ static void schi_waits_for_ops(schi_thread *th, sch_op *const *ops, size_t n) {
     schi_frame_of(th)->many = n > 1;
 }
 
-/* What we called of an operation may have moved the task; a timer's does not. */
+/* What we called of an operation may have blocked, and moved the task; a timer's does not. */
 static inline void schi_await_called(schi_await *a, const sch_op *op) {
-    if (a->w.task && op->type != &schi_timer_type) a->th = schi_self();
+    if (op->type != &schi_timer_type && a->w.task) a->th = schi_self();
 }
 
 /* Some operations were not removed: wait for whoever completes them. */
@@ -9312,13 +9356,16 @@ static void schi_await_settle(schi_await *a, bool settled, sch_op *const *ops, s
 static inline bool schi_await_leave(schi_await *a, bool settled, sch_op *const *ops, size_t n) {
     bool removed = true;
     for (size_t i = 0; i < n; i++) {
-        bool pending = schi_op_get(ops[i]) == SCHI_OP_PENDING;
-        if (pending && ops[i]->type->cancel(ops[i]) == SCH_OP_REMOVED) {
+        sch_op_revoked how = SCH_OP_DONE;
+        if (schi_op_get(ops[i]) == SCHI_OP_PENDING) {
+            how = ops[i]->type->cancel(ops[i]);
+            schi_await_called(a, ops[i]);
+        }
+        if (how == SCH_OP_REMOVED) {
             schi_op_set(ops[i], SCHI_OP_IDLE);
         } else {
             removed = false;
         }
-        if (pending) schi_await_called(a, ops[i]);
     }
     if (SCHI_LIKELY(removed)) return settled;
     schi_await_settle(a, settled, ops, n);
@@ -9371,8 +9418,13 @@ static SCHI_INLINE int schi_await_round(schi_await *a, sch_op *const *ops, size_
 static SCHI_INLINE int schi_await_in(schi_await *a, sch_timer *limit, sch_op *const *ops, size_t n,
                                      uint64_t deadline) {
     sch_op *by_wheel = NULL;
+    schi_frame *frame = NULL; /* it moves with the task */
     int result = schi_await_init(a);
     if (result) return result;
+    /* A call of an operation's may block its thread, but not wait for a place: the grant could be
+     * meant for this wait, if another one knows of it already. */
+    if (a->w.task && (n > 1 || ops[0]->kind == 0)) frame = schi_frame_of(a->th);
+    if (frame) frame->in_await = true;
     if (deadline != SCH_FOREVER && schi_waits_by_wheel(a->th, &a->w)) {
         *limit = sch_timer_at(deadline);
         by_wheel = &limit->op;
@@ -9381,6 +9433,7 @@ static SCHI_INLINE int schi_await_in(schi_await *a, sch_timer *limit, sch_op *co
     do {
         result = schi_await_round(a, ops, n, deadline, by_wheel);
     } while (result == (int)n);
+    if (frame) frame->in_await = false;
     schi_await_drop(a);
     if (result == -ECANCELED) result = schi_tell_cancelled(a->th, result);
     if (!a->waited && a->w.task) schi_use_budget(a->th);
@@ -11650,22 +11703,29 @@ SCH_API int sch_yield_now(void) {
     return 0;
 }
 
+/* Where sch_suspend does not wait, its result; -EAGAIN: it does. */
+static int schi_suspend_at_once(schi_thread *th, SCHI_STATE state) {
+    if (state & SCHI_POLL) return -EPERM;
+    if (state & SCHI_WOKEN) {
+        (void)schi_task_clear(schi_current(th), SCHI_WOKEN);
+        schi_use_budget(th);
+        return 0;
+    }
+    if (schi_is_shielded(th)) return -EAGAIN;
+    (void)schi_tell_cancelled(th, 0);
+    schi_use_budget(th);
+    return -ECANCELED;
+}
+
 SCH_API int sch_suspend(void) {
     schi_thread *th = schi_self();
     SCHI_STATE state;
     if (!schi_in_task(th) || th->no_wait > 0) return -EPERM;
     /* acq: pairs with wake and cancel. One load: who sees a cancel sees a wake that came before. */
     state = schi_load_acq(&schi_current(th)->state);
-    if (SCHI_UNLIKELY(state & SCHI_POLL)) return -EPERM;
-    if (state & SCHI_WOKEN) {
-        (void)schi_task_clear(schi_current(th), SCHI_WOKEN);
-        schi_use_budget(th);
-        return 0;
-    }
-    if ((state & SCHI_CANCELLED) && !schi_is_shielded(th)) {
-        (void)schi_tell_cancelled(th, 0);
-        schi_use_budget(th);
-        return -ECANCELED;
+    if (SCHI_UNLIKELY(state & (SCHI_POLL | SCHI_WOKEN | SCHI_CANCELLED))) {
+        int result = schi_suspend_at_once(th, state);
+        if (result != -EAGAIN) return result;
     }
     schi_waits_for(th, SCH_WAIT_SUSPEND, NULL);
     if (schi_wait(&th, SCHI_WAIT_WAKE | SCHI_WAIT_CANCEL) == SCHI_BY_WAKE) return 0;
@@ -11773,11 +11833,11 @@ static void schi_op_unlink(sch_task *task, sch_op *op) {
 }
 
 /* Cancelled while it is pending. */
-static sch_status schi_op_poll_cancelled(schi_thread *th, sch_op *op) {
+static sch_status schi_op_poll_cancelled(sch_op *op) {
     switch (op->type->cancel(op)) {
     case SCH_OP_BUSY: return SCH_PENDING;
     case SCH_OP_DONE: break;
-    case SCH_OP_REMOVED: op->result = schi_tell_cancelled(th, -ECANCELED); break;
+    case SCH_OP_REMOVED: op->result = schi_tell_cancelled(schi_self(), -ECANCELED); break;
     }
     return SCH_READY;
 }
@@ -11795,13 +11855,14 @@ SCH_API sch_status sch_op_poll(sch_op *op) {
         if (state != SCHI_OP_PENDING) {
             schi_op_unlink(task, op);
             if (schi_op_begin(op, task, true)) break;
+            th = schi_self(); /* it may have blocked, and moved the task */
             op->link = (sch_op *)task->arg;
             task->arg = op;
         }
         if (!schi_is_cancelled(th)) {
             if (schi_op_get(op) == SCHI_OP_PENDING) return SCH_PENDING;
         } else if (schi_op_get(op) == SCHI_OP_PENDING) {
-            if (schi_op_poll_cancelled(th, op) == SCH_PENDING) return SCH_PENDING;
+            if (schi_op_poll_cancelled(op) == SCH_PENDING) return SCH_PENDING;
             break;
         }
     }
@@ -11860,7 +11921,7 @@ SCH_API int sch_interval_wait(sch_interval *interval) {
 static int schi_block_in_place(schi_thread *th, sch_fn fn, void *arg) {
     sch_task *task = schi_current(th);
     schi_frame *frame = &th->stack->frame;
-    bool can_wait = schi_may_wait(th) == 0;
+    bool can_wait = schi_may_wait(th) == 0 && !frame->in_await;
     while (!th->reserved) {
         int error = schi_reserve(th, can_wait);
         if (error == 0) {

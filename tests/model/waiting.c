@@ -170,7 +170,7 @@ static void wait_expire(wait_case *c) {
     while (!schi_load_rlx(&c->over)) {
         e.num = 0;
         for (unsigned i = 0; i < TASK_THREADS; i++) {
-            schi_wheel_collect(&th->rt->cores[i]->wheel, schi_own_wheel(th), now, &e);
+            (void)schi_wheel_collect(&th->rt->cores[i]->wheel, schi_own_wheel(th), now, &e);
         }
         schi_grant_expired(th, &e);
         now += 2 * TICK;
@@ -922,7 +922,7 @@ static void wheel_end(wheel_case *c) {
 static void wheel_expire(wheel_case *c, unsigned which, schi_wheel *own, uint64_t now) {
     schi_expired e;
     e.num = 0;
-    schi_wheel_collect(&c->wheel[which], own, now, &e);
+    while (!schi_wheel_collect(&c->wheel[which], own, now, &e)) schi_cpu_relax();
     schi_grant_expired(NULL, &e);
 }
 
@@ -1065,6 +1065,29 @@ static void left_run(char how) {
 MODEL(wheel_kept_no_barrier, .bound = 2) { left_run('m'); }
 MODEL(wheel_kept_lent, .bound = 2) { left_run('l'); }
 MODEL(wheel_kept_given_up, .bound = 2) { left_run('g'); }
+
+/* Without a barrier others leave a kept wheel alone, whatever is due in it, and do not wait. */
+MODEL(wheel_kept_skipped, .bound = 0) {
+    wheel_case *c = wheel_new();
+    schi_wheel *w = &c->wheel[0];
+    wheel_sleeper *s = sleeper_new();
+    schi_expired e;
+    schi_biased_may_keep(&w->lock);
+    s->own = w;
+    for (int i = 0; i < 2; i++) {
+        (void)sleeper_arm(s, w, WHEEL_START + 2 * TICK);
+        if (i == 0) MODEL_EXPECT(schi_wheel_remove(w, w, &s->timer));
+    }
+    MODEL_EXPECT(schi_load_seq(&w->lock.bias.state) == SCHI_PRIVATE);
+    e.num = 0;
+    model_barrier_mood = MODEL_BARRIER_FAILS;
+    MODEL_EXPECT(!schi_wheel_collect(w, NULL, WHEEL_START + 9 * TICK, &e) && e.num == 0);
+    model_barrier_mood = MODEL_BARRIER_WORKS;
+    wheel_expire(c, 0, w, WHEEL_START + 9 * TICK);
+    MODEL_EXPECT(sleeper_leave(s));
+    sleeper_free(s);
+    wheel_end(c);
+}
 
 /* Three on a higher level come down together, and expire in time: alone, step by step. */
 MODEL(wheel_levels, .bound = 0) {

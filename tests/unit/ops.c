@@ -161,8 +161,9 @@ TEST(ops_marks_of_several) { ops_everywhere(ops_marks, NULL); }
 /* A cancel that blocks its thread, loses the core meanwhile, and then has to be waited for: the
  * task has moved to another thread. */
 typedef struct ops_blocker {
-    ops_hand h;
+    ops_hand h, first;
     SCHI_ATOMIC(unsigned) stage; /* 1 blocks, 2 its core is busy, 3 it is waited for */
+    SCHI_ATOMIC(unsigned) blocked;
 } ops_blocker;
 
 static void ops_block_until_busy(void *arg) {
@@ -212,6 +213,101 @@ TEST(ops_cancel_that_blocks) {
         EXPECT_EQ(sch_join(task), 0);
         support_end(rt, &memory);
     }
+}
+
+/* The same in a poll task, by its poll: it was cancelled before, and hears of it there. */
+typedef struct ops_mover {
+    unsigned line; /* of the task's state */
+    ops_blocker *b;
+} ops_mover;
+
+static sch_status ops_blocking_poll(sch_op *op) {
+    EXPECT_EQ(sch_block_in_place(ops_block_until_busy, op), 0);
+    schi_store_seq(&((ops_blocker *)(void *)op)->stage, 3u);
+    return SCH_PENDING;
+}
+
+static const sch_op_type ops_moving_type = {ops_blocking_poll, ops_hand_cancel, NULL};
+
+static sch_status ops_await_mover(sch_task *self, void *state) {
+    ops_mover *m = (ops_mover *)state;
+    ops_blocker *b = m->b;
+    (void)self;
+    SCH_BEGIN(m->line);
+    SCH_AWAIT(m->line, &b->first.op);
+    EXPECT_EQ(b->first.op.result, -ECANCELED);
+    SCH_AWAIT(m->line, &b->h.op);
+    EXPECT_EQ(b->h.op.result, -ECANCELED);
+    SCH_END();
+}
+
+TEST(ops_poll_that_blocks) {
+    for (int workers = 1; workers <= 2; workers++) {
+        ops_blocker b;
+        ops_mover m = {0, &b};
+        checked_memory memory;
+        sch_config config = support_config(&memory, (unsigned)workers);
+        sch_runtime *rt = support_begin(&config);
+        memset(&b, 0, sizeof b);
+        b.first = b.h = ops_by_hand(false);
+        b.h.op.type = &ops_moving_type;
+        sch_task *task = sch_spawn_poll(rt, ops_await_mover, &m, sizeof m);
+        WAIT_FOR(schi_load_seq(&b.first.begun) == 1);
+        EXPECT_EQ(sch_cancel(task), 0);
+        WAIT_FOR(schi_load_seq(&b.stage) == 1);
+        sch_go(rt, ops_keep_busy, &b);
+        EXPECT_EQ(sch_join(task), -ECANCELED); /* its waits told it */
+        EXPECT_EQ(schi_load_seq(&b.h.cancelled), 1u);
+        support_end(rt, &memory);
+    }
+}
+
+/* A poll or cancel that wants to block while no thread is to be had is told so at once: to wait for
+ * one it would have to be granted, and so it might be by another of those operations. */
+static void ops_blocks(void *arg) {
+    ops_blocker *b = (ops_blocker *)arg;
+    schi_add_seq(&b->blocked, 1u);
+    WAIT_FOR(schi_load_seq(&b->stage) == 9);
+}
+
+static void ops_takes_a_place(void *arg) { EXPECT_EQ(sch_block_in_place(ops_blocks, arg), 0); }
+static void ops_never(void *arg) { (void)arg, EXPECT(false); }
+
+static sch_status ops_refused_poll(sch_op *op) {
+    EXPECT_EQ(sch_block_in_place(ops_never, op), -EAGAIN);
+    return SCH_PENDING;
+}
+
+static sch_op_revoked ops_refused_cancel(sch_op *op) {
+    EXPECT_EQ(sch_block_in_place(ops_never, op), -EAGAIN);
+    return SCH_OP_REMOVED;
+}
+
+static const sch_op_type ops_refused_type = {ops_refused_poll, ops_refused_cancel, NULL};
+
+static void ops_await_refused(void *arg) {
+    ops_blocker *b = (ops_blocker *)arg;
+    sch_timer soon = sch_timer_after(SCH_MILLISECOND);
+    sch_op *const two[2] = {&soon.op, &b->h.op};
+    EXPECT_EQ(sch_await_any(two, 2, SCH_FOREVER), 0);
+    EXPECT_EQ(sch_timeout(&b->h.op, SCH_MILLISECOND), -ETIMEDOUT);
+    schi_store_seq(&b->stage, 9u);
+    EXPECT_EQ(sch_block_in_place(ops_takes_a_place, b), 0); /* may wait again */
+}
+
+TEST(ops_no_place_in_a_poll) {
+    ops_blocker b;
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    config.max_blocking_threads = 1;
+    sch_runtime *rt = support_begin(&config);
+    memset(&b, 0, sizeof b);
+    b.h = ops_by_hand(false);
+    b.h.op.type = &ops_refused_type;
+    for (int i = 0; i < 2; i++) sch_go(rt, ops_takes_a_place, &b); /* a core's and the pool's */
+    WAIT_FOR(schi_load_seq(&b.blocked) == 2);
+    EXPECT_EQ(sch_join(sch_spawn(rt, ops_await_refused, &b)), 0);
+    support_end(rt, &memory);
 }
 
 /* Cancellation ----------------------------------------------------------------------------------*/

@@ -248,7 +248,7 @@ TEST(wheel_collect_goes_on) {
     c->timers[WHEEL_TIMERS - 1].op.waiter = &late;
     wheel_arm(c, WHEEL_TIMERS - 1, 2 * SCH_SECOND);
     due.num = 0;
-    schi_wheel_collect(c->w, NULL, 3 * SCH_SECOND, &due);
+    EXPECT(schi_wheel_collect(c->w, c->w, 3 * SCH_SECOND, &due));
     EXPECT_EQ(due.num, 2);
     EXPECT(due.list[0].waiter == &many && due.list[1].waiter == &late);
     EXPECT_EQ(schi_wheel_len(c->w), 0);
