@@ -719,7 +719,7 @@ SCH_API int sch_interval_wait(sch_interval *interval);
  * Returns  0; -EINVAL fn is NULL; -EPERM in a hook or drop function;
  *          -EAGAIN no thread could be made to take the worker's place: fn did not run.
  *          With max_blocking_threads calls under way, and one for each core, it waits for an end
- *          (a poll task, which cannot wait, gets -EAGAIN).
+ *          (a poll task, which cannot wait, gets -EAGAIN; so does a call of an operation's).
  * Source   Core hand-off after Go's entersyscall/handoffp and Tokio's block_in_place.
  */
 SCH_API int sch_block_in_place(sch_fn fn, void *arg);
@@ -1563,13 +1563,14 @@ static void schi_discard_pages(void *memory, size_t size) {
  * its barrier. Costs microseconds, on all CPUs that run us. open: can it be had? Asked once, before
  * the first use; it may take milliseconds where threads run already. Any thread. */
 #if SCHI_LINUX && defined(SYS_membarrier)
-static bool schi_barrier_open(void) {
-    return SCHI_SYS(SYS_membarrier, 16 /* register private expedited */, 0, 0) == 0;
-}
-
 /* false: not this time. */
 static bool schi_barrier_all(void) {
     return SCHI_SYS(SYS_membarrier, 8 /* private expedited */, 0, 0) == 0;
+}
+
+static bool schi_barrier_open(void) {
+    if (SCHI_SYS(SYS_membarrier, 16 /* register private expedited */, 0, 0) != 0) return false;
+    return schi_barrier_all(); /* a filter may let only the one pass */
 }
 #else
 static bool schi_barrier_open(void) { return false; }
@@ -6335,9 +6336,10 @@ static inline void schi_schedule_unseen(schi_thread *th, sch_runtime *rt, sch_ta
     if (back || rt->config.no_lifo) {
         schi_count(&core->m.back_schedules, 1);
     } else {
+        const schi_stack *stack = task->on.stack; /* ours until it is in the slot (K2) */
         schi_node *old = schi_lifo_put(&core->q, &task->node);
         schi_count(&core->m.lifo_schedules, 1);
-        schi_stack_prefetch(task->on.stack); /* it runs soon */
+        schi_stack_prefetch(stack); /* it runs soon */
         if (old == NULL) return;
         task = schi_task_of(old);
     }
@@ -6773,6 +6775,7 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
 #define SCHI_GATHER_PAUSES 4 /* a model checker takes none */
 #endif
 
+/* The next of the ring: by plain stores where there is no thief, or none may come. */
 static inline schi_node *schi_core_take(schi_core *core) {
     return core->alone ? schi_runq_pop_alone(&core->q) : schi_runq_take(&core->q);
 }
@@ -7121,7 +7124,7 @@ static bool schi_core_return(schi_thread *th) {
     th->lent = NULL;
     if (SCHI_LIKELY(core && schi_idle_take_back(&rt->idle, core->index))) {
         th->core = core;
-        schi_store_rlx(&core->m.thread, (uint64_t)th->number); /* rlx: a statistic */
+        schi_store_rlx(&core->m.thread, (uint64_t)th->number); /* rlx: another may have lent it */
     } else {
         schi_lock(&rt->idle.lock);
         index = schi_idle_acquire(&rt->idle, false);
@@ -9422,8 +9425,9 @@ static SCHI_INLINE int schi_await_in(schi_await *a, sch_timer *limit, sch_op *co
     int result = schi_await_init(a);
     if (result) return result;
     /* A call of an operation's may block its thread, but not wait for a place: the grant could be
-     * meant for this wait, if another one knows of it already. */
+     * meant for this wait, if another one knows of it already. Unless it is marked further out. */
     if (a->w.task && (n > 1 || ops[0]->kind == 0)) frame = schi_frame_of(a->th);
+    if (frame && frame->in_await) frame = NULL;
     if (frame) frame->in_await = true;
     if (deadline != SCH_FOREVER && schi_waits_by_wheel(a->th, &a->w)) {
         *limit = sch_timer_at(deadline);
@@ -11917,11 +11921,10 @@ SCH_API int sch_interval_wait(sch_interval *interval) {
 
 /* Blocking --------------------------------------------------------------------------------------*/
 
-/* A worker's task leaves its core, runs fn, and has a core again. */
-static int schi_block_in_place(schi_thread *th, sch_fn fn, void *arg) {
-    sch_task *task = schi_current(th);
-    schi_frame *frame = &th->stack->frame;
-    bool can_wait = schi_may_wait(th) == 0 && !frame->in_await;
+/* Keep a place for this thread; a task that can waits for one. 0, or -EAGAIN: none is to be had. */
+static SCHI_NOINLINE int schi_take_place(schi_thread **thp) {
+    schi_thread *th = *thp;
+    bool can_wait = schi_may_wait(th) == 0 && !th->stack->frame.in_await;
     while (!th->reserved) {
         int error = schi_reserve(th, can_wait);
         if (error == 0) {
@@ -11937,6 +11940,15 @@ static int schi_block_in_place(schi_thread *th, sch_fn fn, void *arg) {
             return -EAGAIN;
         }
     }
+    *thp = th;
+    return 0;
+}
+
+/* A worker's task leaves its core, runs fn, and has a core again. */
+static int schi_block_in_place(schi_thread *th, sch_fn fn, void *arg) {
+    sch_task *task = schi_current(th);
+    schi_frame *frame = &th->stack->frame;
+    if (SCHI_UNLIKELY(!th->reserved) && schi_take_place(&th) != 0) return -EAGAIN;
     schi_core_leave(th);
     frame->in_blocking = 1;
     fn(arg);

@@ -355,8 +355,20 @@ TEST(metrics_pool_spins) {
     EXPECT_EQ(sch_join(sch_spawn_blocking(m.rt, metrics_no_job, NULL)), 0);
     WAIT_FOR(support_metrics(m.rt).blocking_spin_count == 1);
     EXPECT_EQ(support_metrics(m.rt).blocking_spin_hit_count, 0);
-    do { /* one after the other: soon a job comes while the thread looks */
+    do { /* a job that comes while the thread looks, or, by bad luck, after that */
+        schi_pool *pool = &m.rt->pool;
+        bool spins = false;
+        schi_lock(&pool->lock);
+        pool->spin_wait = pool->spin_pause = 0;
+        schi_unlock(&pool->lock);
+        m.task[0] = sch_spawn_blocking(m.rt, metrics_no_job, NULL);
+        while (!spins && !schi_counted(&pool->idle_threads)) {
+            schi_lock(&pool->lock);
+            spins = pool->spinning;
+            schi_unlock(&pool->lock);
+        }
         EXPECT_EQ(sch_join(sch_spawn_blocking(m.rt, metrics_no_job, NULL)), 0);
+        EXPECT_EQ(sch_join(m.task[0]), 0);
         m.b = support_metrics(m.rt);
         EXPECT(m.b.blocking_spin_hit_count <= m.b.blocking_spin_count);
     } while (m.b.blocking_spin_hit_count == 0);

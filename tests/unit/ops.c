@@ -164,6 +164,7 @@ typedef struct ops_blocker {
     ops_hand h, first;
     SCHI_ATOMIC(unsigned) stage; /* 1 blocks, 2 its core is busy, 3 it is waited for */
     SCHI_ATOMIC(unsigned) blocked;
+    sch_runtime *only; /* fixed: it has one worker; else NULL */
 } ops_blocker;
 
 static void ops_block_until_busy(void *arg) {
@@ -191,8 +192,13 @@ static void ops_await_blocker(void *arg) {
 }
 
 static void ops_keep_busy(void *arg) {
-    schi_store_seq(&((ops_blocker *)arg)->stage, 2u);
-    support_nap(3000);
+    ops_blocker *b = (ops_blocker *)arg;
+    schi_store_seq(&b->stage, 2u);
+    if (!b->only) {
+        support_nap(3000);
+    } else { /* until the blocked task is back, without a core */
+        WAIT_FOR(!schi_inject_is_empty(&b->only->inject));
+    }
 }
 
 TEST(ops_cancel_that_blocks) {
@@ -204,6 +210,7 @@ TEST(ops_cancel_that_blocks) {
         memset(&b, 0, sizeof b);
         b.h = ops_by_hand(false);
         b.h.op.type = &ops_blocking_type;
+        b.only = workers == 1 ? rt : NULL;
         sch_task *task = sch_spawn(rt, ops_await_blocker, &b);
         WAIT_FOR(schi_load_seq(&b.stage) == 1);
         sch_go(rt, ops_keep_busy, &b);
@@ -251,6 +258,7 @@ TEST(ops_poll_that_blocks) {
         memset(&b, 0, sizeof b);
         b.first = b.h = ops_by_hand(false);
         b.h.op.type = &ops_moving_type;
+        b.only = workers == 1 ? rt : NULL;
         sch_task *task = sch_spawn_poll(rt, ops_await_mover, &m, sizeof m);
         WAIT_FOR(schi_load_seq(&b.first.begun) == 1);
         EXPECT_EQ(sch_cancel(task), 0);
@@ -274,6 +282,7 @@ static void ops_takes_a_place(void *arg) { EXPECT_EQ(sch_block_in_place(ops_bloc
 static void ops_never(void *arg) { (void)arg, EXPECT(false); }
 
 static sch_status ops_refused_poll(sch_op *op) {
+    schi_add_seq(&((ops_hand *)(void *)op)->begun, 1u);
     EXPECT_EQ(sch_block_in_place(ops_never, op), -EAGAIN);
     return SCH_PENDING;
 }
@@ -287,9 +296,9 @@ static const sch_op_type ops_refused_type = {ops_refused_poll, ops_refused_cance
 
 static void ops_await_refused(void *arg) {
     ops_blocker *b = (ops_blocker *)arg;
-    sch_timer soon = sch_timer_after(SCH_MILLISECOND);
-    sch_op *const two[2] = {&soon.op, &b->h.op};
+    sch_op *const two[2] = {&b->first.op, &b->h.op};
     EXPECT_EQ(sch_await_any(two, 2, SCH_FOREVER), 0);
+    EXPECT_EQ(b->first.op.result, 6);
     EXPECT_EQ(sch_timeout(&b->h.op, SCH_MILLISECOND), -ETIMEDOUT);
     schi_store_seq(&b->stage, 9u);
     EXPECT_EQ(sch_block_in_place(ops_takes_a_place, b), 0); /* may wait again */
@@ -302,11 +311,14 @@ TEST(ops_no_place_in_a_poll) {
     config.max_blocking_threads = 1;
     sch_runtime *rt = support_begin(&config);
     memset(&b, 0, sizeof b);
-    b.h = ops_by_hand(false);
+    b.first = b.h = ops_by_hand(false);
     b.h.op.type = &ops_refused_type;
     for (int i = 0; i < 2; i++) sch_go(rt, ops_takes_a_place, &b); /* a core's and the pool's */
     WAIT_FOR(schi_load_seq(&b.blocked) == 2);
-    EXPECT_EQ(sch_join(sch_spawn(rt, ops_await_refused, &b)), 0);
+    sch_task *task = sch_spawn(rt, ops_await_refused, &b);
+    WAIT_FOR(schi_load_seq(&b.h.begun) == 1);
+    sch_op_complete(&b.first.op, 6);
+    EXPECT_EQ(sch_join(task), 0);
     support_end(rt, &memory);
 }
 

@@ -295,3 +295,10 @@ TEST(slab_outlives_runtime) {
         checked_end(&memory);
     }
 }
+
+/* What the README says of a core's size, where lines have 64 bytes. */
+TEST(slab_size_of_a_core) {
+    if (SCH_CACHELINE != 64 || sizeof(void *) != 8) SKIP("other sizes here");
+    EXPECT(sizeof(schi_core) > 34u * 1024 && sizeof(schi_core) < 36u * 1024);
+    EXPECT(sizeof(schi_wheel) > 32u * 1024 && sizeof(schi_wheel) < 33u * 1024);
+}
