@@ -9100,6 +9100,20 @@ static void schi_visitor_yield(schi_thread *th) {
     schi_core_give_up(th);
 }
 
+/* Ask the driver, and silence the watch's alarm, so that the foreign loop's descriptor is quiet.
+ * Not if somebody has the watch, whom that alarm is to wake; who takes the watch meanwhile, and is
+ * rung before we have read that, says so (seq_cst) before he can be rung: ring again. */
+static void schi_run_driver(schi_thread *th) {
+    sch_runtime *rt = th->rt;
+    schi_alarm *alarm = &rt->seats[SCHI_WATCH].alarm;
+    if (schi_load_seq(&rt->idle.watched)) {
+        schi_io_poll_driver(th, NULL);
+        return;
+    }
+    schi_io_poll_driver(th, alarm);
+    if (schi_load_seq(&rt->idle.watched)) schi_alarm_set(alarm, 0);
+}
+
 /* Turns of a SCH_CURRENT_THREAD runtime's tasks, until the time or while there is work. Is there
  * more? */
 static int schi_run_slice(schi_thread *th, uint64_t until) {
@@ -9115,7 +9129,7 @@ static int schi_run_slice(schi_thread *th, uint64_t until) {
     core = rt->cores[index];
     schi_core_taken(th, core, false);
     if (schi_load_seq(&rt->ring)) schi_store_seq(&rt->ring, 1u);
-    if (schi_load_seq(&rt->driver.on)) schi_io_poll_driver(th, &rt->seats[SCHI_WATCH].alarm);
+    if (schi_load_seq(&rt->driver.on)) schi_run_driver(th);
     schi_timers_serve(th);
     do {
         schi_core_settle(core);

@@ -194,6 +194,38 @@ static void embed_busy(void *arg) {
 
 static void embed_drive(void *arg) { EXPECT_EQ(sch_run_some((sch_runtime *)arg, SCH_SECOND), 0); }
 
+/* One thread joins, and so has the watch; another one runs some. Whoever ends what is joined rings
+ * the first, and the second must not take that away. */
+typedef struct embed_beside {
+    sch_runtime *rt;
+    unsigned over; /* atomic */
+} embed_beside;
+
+static void embed_nothing(void *arg) { (void)arg; }
+
+static void embed_beside_work(void *arg, unsigned me) {
+    embed_beside *b = (embed_beside *)arg;
+    while (me == 1 && !support_get(&b->over)) {
+        const int more = sch_run_some(b->rt, 0);
+        EXPECT(more == 0 || more == 1 || more == -EBUSY);
+    }
+    for (size_t n = me == 0 ? test_scale(20000) : 0; n > 0; n--) {
+        EXPECT_EQ(sch_join(sch_spawn_blocking(b->rt, embed_nothing, NULL)), 0);
+    }
+    if (me == 0) __atomic_store_n(&b->over, 1u, __ATOMIC_RELEASE);
+}
+
+TEST(embed_beside_a_join) {
+    embed_beside b;
+    checked_memory memory;
+    sch_config config = support_config(&memory, 0);
+    memset(&b, 0, sizeof b);
+    b.rt = support_begin(&config);
+    EXPECT(sch_poll_fd(b.rt) >= 0);
+    crew_run(2, embed_beside_work, &b);
+    support_end(b.rt, &memory);
+}
+
 TEST(embed_bad_input) {
     checked_memory memory;
     sch_config config = support_config(&memory, 2);
