@@ -59,8 +59,8 @@ smoke)
     run_clients model model --level smoke --budget 0.15
     ;;
 ci)
-    run_clients model model --level ci --budget "${BUDGET:-0.45}"
-    run_clients model-locked locked --level smoke --budget 0.15
+    run_clients model model --level ci --budget "${BUDGET:-0.35}"
+    run_clients model-locked locked --level smoke --budget 0.12
     run_clients model full --level smoke --budget 0.1 --no-reduce
     ;;
 all)
