@@ -98,6 +98,28 @@ static void kit_biased_run(bool may_keep) {
     EXPECT_EQ(k.plain > 0, may_keep);
 }
 
+/* An owner who was stopped in the middle: whoever else comes is told so, and nothing is taken. */
+TEST(kit_bias_owner_stopped_inside) {
+    schi_biased_lock l;
+    bool plain;
+    if (!schi_barrier_open()) SKIP("no barrier on all threads here");
+    schi_biased_init(&l);
+    schi_biased_may_keep(&l);
+    for (int i = 0; i <= SCHI_BIAS_ROW; i++) schi_biased_unlock(&l, schi_biased_lock_by(&l, &l));
+    plain = schi_biased_lock_by(&l, &l);
+    EXPECT(plain);
+    EXPECT_EQ(schi_bias_revoke(&l.bias), -EBUSY);
+    EXPECT(!schi_biased_try_other(&l));
+    EXPECT_EQ(schi_load_seq(&l.bias.state), SCHI_REVOKED);
+    EXPECT_EQ(schi_load_seq(&l.spin.taken), 0); /* he could go on meanwhile */
+    schi_biased_unlock(&l, plain);
+    EXPECT(!schi_bias_enter(&l.bias)); /* not before he has shared it */
+    EXPECT(schi_biased_try_other(&l));
+    EXPECT_EQ(schi_load_seq(&l.bias.state), SCHI_SHARED);
+    schi_biased_unlock(&l, false);
+    EXPECT_EQ(schi_counted(&l.bias.num_revoked), 3);
+}
+
 /* When it is kept, and when no more: who was disturbed has to have it ROW times alone again. */
 TEST(kit_biased_lock_row) {
     schi_biased_lock l;

@@ -656,6 +656,62 @@ TEST(ops_timer_of_a_core_that_computes) {
     sch_runtime_free(rt);
 }
 
+/* The same beside a worker that the system has stopped in the middle of its own wheel, in which a
+ * timer is due: the other's come in time, and that one when the worker goes on. */
+typedef struct ops_stopped {
+    SCHI_ATOMIC(unsigned) stopped, woken, own_woken;
+} ops_stopped;
+
+static void ops_own_sleeper(void *arg) {
+    EXPECT_EQ(sch_sleep(5 * SCH_MILLISECOND), 0);
+    schi_store_seq(&((ops_stopped *)arg)->own_woken, 1u);
+}
+
+static void ops_other_sleeper(void *arg) {
+    ops_stopped *s = (ops_stopped *)arg;
+    WAIT_FOR(schi_load_seq(&s->stopped));          /* on the other core, then */
+    EXPECT_EQ(sch_sleep(20 * SCH_MILLISECOND), 0); /* until when both are due */
+    schi_store_seq(&s->woken, 1u);
+}
+
+static void ops_stop_inside(void *arg) {
+    ops_stopped *s = (ops_stopped *)arg;
+    sch_timer timer = sch_timer_at(sch_now() + 3600 * SCH_SECOND);
+    schi_wheel *wheel;
+    schi_thread *th;
+    bool plain;
+    EXPECT_EQ(sch_go(NULL, ops_own_sleeper, s), 0);
+    EXPECT_EQ(sch_yield_now(), 0); /* it goes to sleep */
+    th = schi_self();
+    wheel = &th->core->wheel;
+    /* at most a second, if others come again and again */
+    while (schi_load_seq(&wheel->lock.bias.state) != SCHI_PRIVATE &&
+           sch_now() < timer.until - 3599 * SCH_SECOND) {
+        schi_timer_arm(th, &timer);
+        EXPECT(schi_timer_disarm(th, &timer));
+    }
+    plain = schi_wheel_lock(wheel, wheel);
+    schi_store_seq(&s->stopped, 1u);
+    if (plain) WAIT_FOR(schi_load_seq(&s->woken));
+    schi_wheel_unlock(wheel, plain);
+}
+
+TEST(ops_timers_beside_a_stopped_worker) {
+    for (int round = 0; round < 4; round++) { /* on either core */
+        ops_stopped s;
+        checked_memory memory;
+        sch_config config = support_config(&memory, 2);
+        if (!schi_barrier_open()) SKIP("no barrier on all threads here");
+        sch_runtime *rt = support_begin(&config);
+        memset(&s, 0, sizeof s);
+        sch_task *other = sch_spawn(rt, ops_other_sleeper, &s);
+        EXPECT_EQ(sch_join(sch_spawn(rt, ops_stop_inside, &s)), 0);
+        EXPECT_EQ(sch_join(other), 0);
+        WAIT_FOR(schi_load_seq(&s.own_woken));
+        support_end(rt, &memory);
+    }
+}
+
 /* Shields with a time ---------------------------------------------------------------------------*/
 
 typedef struct ops_shield {
