@@ -18,7 +18,7 @@ export CC CXX CFLAGS LEVEL
 warnings="-Wall -Wextra"
 san=${SAN:+-fsanitize=$SAN -fno-omit-frame-pointer}
 [ "$LEVEL" = all ] && part_limit=86400
-part_limit=${PART_LIMIT:-${part_limit:-420}} # seconds; the last resort, tests have time-outs of their own
+part_limit=${PART_LIMIT:-${part_limit:-600}} # seconds; the last resort, tests have time-outs of their own
 side= # of two parts at once, the first: for names of files
 mkdir -p build/log
 totals=build/log/totals.$$
@@ -36,6 +36,7 @@ fi
 # part NAME COMMAND... - run it, keep its output in build/log, count it.
 part() {
     part_name=$1 part_log=build/log/$(echo "$1" | tr '/ ' '--').log
+    part_start=$(date +%s)
     shift
     echo "== $part_name"
     { "$@" 2>&1 && echo 0 >"$part_log.status" || echo $? >"$part_log.status"; } | tee "$part_log"
@@ -51,6 +52,7 @@ part() {
         echo "$part_name: exit status $(cat "$part_log.status")"
     fi
     rm -f "$part_log.status"
+    echo "-- $part_name: $(($(date +%s) - part_start)) s"
 }
 
 skip() { # skip NAME REASON

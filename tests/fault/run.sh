@@ -28,7 +28,7 @@ for name in $wraps; do flags="$flags -Wl,--wrap=$name"; done
 
 case $level in
 smoke) sparse=2 others=2 waits=1 errors=1 random=1 ;;
-ci) sparse=0 others=2 waits=4 errors=9 random=3 ;;
+ci) sparse=0 others=1 waits=4 errors=9 random=3 ;;
 all) sparse=0 others=0 waits=0 errors=9 random=${BUDGET:-60} ;;
 *) echo "usage: sh tests/fault/run.sh [smoke|ci|all]" >&2; exit 2 ;;
 esac

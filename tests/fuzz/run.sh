@@ -2,7 +2,7 @@
 # run.sh smoke|ci|all|minimise - fuzz the public interface; see api_fuzz.c.
 #
 #   smoke     replay the corpus; programs made up from SEED; SCH_DEBUG 0 with misuse
-#   ci        the same, the corpus under ASan and UBSan, libFuzzer 20 s under ASan, 15 s under TSan
+#   ci        the same, the corpus under ASan and UBSan, libFuzzer 12 s under ASan, 10 s under TSan
 #   all       each of these for BUDGET seconds (60)
 #   minimise  replace the corpus by the fewest files that cover the edges of it and of
 #             build/fuzz/found; files that were written by hand (seed-*) stay
@@ -103,12 +103,12 @@ programs() { # programs SECONDS
 case $level in
 smoke) programs 3 ;;
 ci)
-    programs 5
+    programs 4
     can asan "$asan" && build replay-asan $FUZZ_CC $asan && {
         replay corpus_asan build/fuzz/replay-asan $corpus
     }
-    libfuzzer fuzz_asan "$asan" 20
-    libfuzzer fuzz_tsan "$tsan" 15
+    libfuzzer fuzz_asan "$asan" 12
+    libfuzzer fuzz_tsan "$tsan" 10
     ;;
 all)
     more=$found

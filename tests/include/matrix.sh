@@ -18,16 +18,18 @@ printf '#include "sched.h"\n#define SCHED_IMPLEMENTATION\n#include "sched.h"\n' 
 warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
 
 # objects ROW COLUMN COMPILE FLAGS [SOURCE] - one unit at both levels; most at -O2 only unless LEVEL
-# is all
+# is all. CHECKS=1: only what the compiler says, no code.
 objects() {
     levels="-O0 -O2"
     case ${LEVEL:-ci}:$2 in
     all:* | *:declared | *:debug1) ;;
     *) levels=-O2 ;;
     esac
+    result="-c -o \$dir/1.o"
+    [ -n "${CHECKS:-}" ] && result=-fsyntax-only levels=-O2
     for level in $levels; do
         job "$1" "$2" "$3 $warnings $level $4 -iquote $jobs_dir/away \
-            -c $jobs_dir/${5:-unit.c} -o \$dir/1.o"
+            $jobs_dir/${5:-unit.c} $result"
     done
 }
 
@@ -65,20 +67,20 @@ compiler() {
     [ "$lto" = yes ] || jobs_skip "$cc does not link with -flto: compiled only"
     first=$1
     for std in "$@"; do
-        row=$cc-$std compile="$cc -std=$std -x $language"
-        objects "$row" declared "$compile" ""
-        debugs="0 1 3"
+        row=$cc-$std compile="$cc -std=$std -x $language" debugs="0 1 3" CHECKS=
         if [ "$std" != "$first" ] && [ "${LEVEL:-ci}" != all ]; then
-            debugs=1 # what the options change hardly depends on the standard
+            debugs=1 CHECKS=1 # options and code hardly depend on the standard
         fi
+        objects "$row" declared "$compile" ""
         for debug in $debugs; do
-            objects "$row" debug$debug "$compile" "-DSCHED_IMPLEMENTATION -DSCH_DEBUG=$debug"
+            objects "$row" "debug$debug" "$compile" "-DSCHED_IMPLEMENTATION -DSCH_DEBUG=$debug"
         done
         [ "$debugs" = 1 ] && continue
         objects "$row" static "$compile" "-DSCHED_IMPLEMENTATION -DSCH_STATIC"
         # musl has no swapcontext; the header says so with an #error.
         [ "$cc" = musl-gcc ] || objects "$row" no_asm "$compile" "-DSCHED_IMPLEMENTATION -DSCH_NO_ASM"
     done
+    CHECKS=
     objects "$row" late "$compile" "" late.c
     # Code generation hardly depends on the standard: once is enough.
     program "$row" pic "$compile" "-fPIC $link" "$runner"

@@ -185,3 +185,23 @@ MODEL(io_vs_timer, WORLD_SEARCH) {
     world_end(w);
     wire_end(x, 0);
 }
+
+/* One thread joins, and so has the watch; another runs some, and silences the foreign loop's alarm:
+ * not the one that is to wake the first. */
+MODEL(io_loop_beside_join, WORLD_SEARCH) {
+    world *w = world_new(1);
+    wire *x;
+    item *it;
+    aside *joins;
+    int more;
+    w->config.flavor = SCH_CURRENT_THREAD;
+    world_start(w);
+    x = wire_new(w, 0); /* the driver is on */
+    it = item_start(w, model_choose(2) ? ITEM_TASK : ITEM_JOB, do_nothing, NULL);
+    joins = aside_start(by_joining, it);
+    more = sch_run_some(w->rt, 0);
+    MODEL_EXPECT(more == 0 || more == 1 || more == -EBUSY);
+    aside_end(joins);
+    world_end(w);
+    wire_end(x, 0);
+}

@@ -1261,8 +1261,10 @@ static unsigned model_poller_wait(model_site *site, model_poller *p, model_alarm
     model_point(site, true);
     model_poller_check(p, site);
     model_trace(site, p, deadline, 0, false);
-    if (!model_poller_is_ready(p) && deadline > E.now &&
-        !(E.spurious > 0 && model_pick_value(2, MODEL_OF_WEAK, false) != 0 && E.spurious-- > 0)) {
+    /* Who is woken looks again: another may have taken the ring. */
+    while (!model_poller_is_ready(p) && deadline > E.now &&
+           !(E.spurious > 0 && model_pick_value(2, MODEL_OF_WEAK, false) != 0 &&
+             E.spurious-- > 0)) {
         uint64_t until = deadline;
         if (p->alarm) {
             p->alarm->deadline = deadline;

@@ -445,22 +445,26 @@ static void metrics_worth(metrics *m, uint32_t ours, uint32_t others) {
 
 /* Every other worker has taken its last look and sleeps. */
 static bool metrics_others_sleep(metrics *m) {
-    unsigned listed = 0;
-    schi_lock(&m->rt->idle.lock);
-    for (unsigned i = 0; i < m->rt->max_threads; i++) {
-        listed += m->rt->threads[i] && m->rt->threads[i]->sleeper.listed;
+    sch_runtime *rt = m->rt;
+    unsigned asleep = 0;
+    schi_lock(&rt->idle.lock);
+    for (unsigned i = 0; i < rt->max_threads; i++) {
+        schi_sleeper *s = rt->threads[i] ? &rt->threads[i]->sleeper : NULL;
+        if (s && s->listed) {
+            uint32_t state = schi_load_seq(&schi_parker_of(rt, s)->state);
+            asleep += state == SCHI_PARKER_PARKED || state == SCHI_PARKER_ALARM;
+        }
     }
-    schi_unlock(&m->rt->idle.lock);
-    return listed == m->rt->num_cores - 1 &&
-           support_metrics(m->rt).num_idle_workers == m->rt->num_cores - 1;
+    schi_unlock(&rt->idle.lock);
+    return asleep == rt->num_cores - 1 &&
+           support_metrics(rt).num_idle_workers == rt->num_cores - 1;
 }
 
-/* Alone with the only core in use, for one long poll. They have been seen to lie down; what they
- * look at after that, once, is empty. */
+/* Alone with the only core in use, for one long poll. */
 static void metrics_hold_others(metrics *m) {
     do {
         while (!metrics_others_sleep(m)) support_nap(50);
-        support_nap(1000);
+        support_nap(1000); /* nobody is on his way to a better seat */
     } while (!metrics_others_sleep(m));
 }
 
