@@ -47,7 +47,8 @@ def evaluated:
     | . + {unit: $unit, contenders: [.contenders[]
         | [.runs[] | value_of($unit) | select(. != null)] as $values
         | {name, status, failed, runs: ($values | length), median: ($values | median),
-            low: ($values | min), high: ($values | max)}
+            low: ($values | min), high: ($values | max),
+            steps: [.runs[].reference_ns | select(. != null)]}
           + (.runs as $runs | ["ns_per_op", "cpu_ns_per_op", "cpus", "p99", "late_mean", "send_ns",
               "table_bytes_per_op", "server_rss_kib", "rss_kib", "program_s", "program_cpu_s",
               "ops", "rmw_per_op", "failed_per_op", "barriers_per_op", "locks_per_op",
@@ -157,9 +158,14 @@ def goal_line:
 def newest: max_by(.date);
 def same_environment($other): (.environment | tojson) == ($other.environment | tojson);
 def case_groups($case; $max): [$groups[] | select(.case == $case and .workers <= $max)];
-# Where a table was measured otherwise than what stands at the top of the report.
+# How fast the machine was beside these groups, ns for a step of a program that schedules nothing.
+def steps: [.[].contenders[].steps[]];
+def step_range: steps | if length == 0 then "unknown" else "\(min) to \(max) ns" end;
+# Where a table was measured otherwise than what stands at the top of the report, or not evenly.
 def remarks($newest):
-    [(if .mode == "quick" then "quick run" else empty end),
+    [(if ([.] | steps | length > 0 and max > 1.15 * min)
+      then "a serial step took \([.] | step_range)" else empty end),
+     (if .mode == "quick" then "quick run" else empty end),
      (if .pinned then "workers pinned" else empty end),
      (if same_environment($newest) then empty
       else "measured on \(.date[:10]) with sched.h \(.environment["sched.h"])" end)]
@@ -177,8 +183,9 @@ def machine:
       "| Load when the runs began | \(if ($loads | length) == 0 then "unknown"
             elif ($loads | min) == ($loads | max) then "\($loads | min)"
             else "\($loads | min) to \($loads | max)" end) |",
+      "| A serial step meanwhile (case fib) | \($groups | step_range) |",
       (if ($missing | length) > 0 then "", "Missing:", "", ($missing[] | "- \(.)") else empty end),
-      (if any($loads[]; . > 0.7) then "",
+      (if any($loads[]; . > 0.7) or ($groups | steps | length > 0 and max > 1.15 * min) then "",
           "**The machine was busy when this was measured:** ratios and CPU ns with one worker are"
           + " worth something, the rest little." else empty end),
       (if any($groups[]; .mode == "quick") then "",

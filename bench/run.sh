@@ -10,6 +10,11 @@
 # to build/bench/results.json after each case; a run of some cases replaces these and keeps the
 # others. The report is written at the end.
 #
+# A CPU that is shared with others of its host is slower at times, and not equally so for all
+# programs. So before and after each round the case fib's serial program, which schedules nothing, is
+# timed: the report says how fast the machine was. QUIET=ns: rounds beside which that took more are
+# measured again, until PATIENCE seconds (300) have been lost that way in all.
+#
 # CC, CFLAGS (default: cc, -O2 -DNDEBUG); ROUNDS=n in place of what bench/plan.txt says; PIN=1: pin
 # worker i to the i-th CPU in sched.h and Tokio (the others cannot); PERF_EVENTS: what perf stat
 # counts in the case contention. Needs hyperfine, jq, awk and a C compiler, gnuplot for the plots;
@@ -37,6 +42,15 @@ arguments() {
     [ "${PIN:-0}" = 1 ] && printf ' --pin'
     [ -z "$extra" ] || printf '%s' " $extra"
 }
+
+# The machine's speed just now, ns for a step of a program that schedules nothing; the best of five.
+reference() {
+    "$out/fib/serial-c" --workers 1 --rounds 5 2>/dev/null | sed -n 's/.* min=\([0-9.]*\) .*/\1/p'
+}
+
+slower() { awk -v a="$1" -v b="$2" 'BEGIN { print (a > b ? a : b) }'; } # of two
+
+is_quiet() { awk -v ns="$1" -v most="$2" 'BEGIN { exit !(ns <= most) }'; }
 
 # one_round [ARGUMENTS]: every contender of contenders.txt once, by one call of hyperfine; what it
 # measured and the line of each program become a line of runs.jsonl for each.
@@ -78,9 +92,16 @@ run_row() {
     # The warm-up: the files are in memory, the CPU is awake, who has not got the variant is known.
     [ -n "$extra" ] || one_round ' --rounds 1 --warmup 0'
     while [ "$rounds" -gt 0 ] && [ -s "$out/contenders.txt" ]; do
+        begun=$(date +%s) before=$(reference)
         one_round
-        jq -c 'select(.exit_code != 77 and .exit_code != 124)' "$out/round.jsonl" \
-            >>"$out/runs.jsonl"
+        speed=$(slower "${before:-0}" "$(reference)")
+        if [ -n "${QUIET:-}" ] && [ "$patience" -gt 0 ] && ! is_quiet "$speed" "$QUIET"; then
+            patience=$((patience - $(date +%s) + begun - 1))
+            sleep 1
+            continue
+        fi
+        jq -c --argjson speed "$speed" 'select(.exit_code != 77 and .exit_code != 124)
+            | . + {reference_ns: $speed}' "$out/round.jsonl" >>"$out/runs.jsonl"
         # The next round begins with another one.
         { sed 1d "$out/contenders.txt" && sed -n 1p "$out/contenders.txt"; } >"$out/turned.txt"
         mv "$out/turned.txt" "$out/contenders.txt"
@@ -186,6 +207,7 @@ sort -u "$out/missing.txt" | sed 's/^/missing: /'
 [ "$mode" = build ] && exit 0
 load=$(uptime | sed 's/.*load average[s]*: *//; s/[, ].*//')
 begin=$(date +%s)
+patience=${PATIENCE:-300}
 : >"$out/all_runs.jsonl"
 for name in $chosen; do
     run_case "$name"
