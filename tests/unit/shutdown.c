@@ -183,13 +183,14 @@ static bool shutdown_all_started(shutdown_case *c) {
 /* In SCH_CURRENT_THREAD somebody has to run them first. */
 static void shutdown_drive(void *arg) { YIELD_UNTIL(shutdown_all_started((shutdown_case *)arg)); }
 
-/* All cores but one compute; last, because what is queued behind them then may never start. */
+/* All cores but one compute; last, because what is queued behind them then may never start: not
+ * another of them either, while the core that is left has work. So one after the other. */
 static void shutdown_populate_more(shutdown_case *c, bool settle) {
     if (settle) EXPECT_EQ(sch_block_on(c->rt, shutdown_drive, c), 0);
     for (unsigned i = 1; i < sch_num_workers(c->rt); i++) {
         (void)shutdown_spawn(c, &shutdown_desc, shutdown_compute);
+        if (settle) EXPECT_EQ(sch_block_on(c->rt, shutdown_drive, c), 0);
     }
-    if (settle) EXPECT_EQ(sch_block_on(c->rt, shutdown_drive, c), 0);
 }
 
 static void shutdown_open_gate(void *arg) {
