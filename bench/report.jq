@@ -161,9 +161,10 @@ def case_groups($case; $max): [$groups[] | select(.case == $case and .workers <=
 # How fast the machine was beside these groups, ns for a step of a program that schedules nothing.
 def steps: [.[].contenders[].steps[]];
 def step_range: steps | if length == 0 then "unknown" else "\(min) to \(max) ns" end;
+def uneven: steps | length > 0 and max > 1.15 * min;
 # Where a table was measured otherwise than what stands at the top of the report, or not evenly.
 def remarks($newest):
-    [(if ([.] | steps | length > 0 and max > 1.15 * min)
+    [(if [.] | uneven
       then "a serial step took \([.] | step_range)" else empty end),
      (if .mode == "quick" then "quick run" else empty end),
      (if .pinned then "workers pinned" else empty end),
@@ -185,7 +186,7 @@ def machine:
             else "\($loads | min) to \($loads | max)" end) |",
       "| A serial step meanwhile (case fib) | \($groups | step_range) |",
       (if ($missing | length) > 0 then "", "Missing:", "", ($missing[] | "- \(.)") else empty end),
-      (if any($loads[]; . > 0.7) or ($groups | steps | length > 0 and max > 1.15 * min) then "",
+      (if any($loads[]; . > 0.7) or ($groups | uneven) then "",
           "**The machine was busy when this was measured:** ratios and CPU ns with one worker are"
           + " worth something, the rest little." else empty end),
       (if any($groups[]; .mode == "quick") then "",

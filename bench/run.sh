@@ -48,9 +48,12 @@ reference() {
     "$out/fib/serial-c" --workers 1 --rounds 5 2>/dev/null | sed -n 's/.* min=\([0-9.]*\) .*/\1/p'
 }
 
-slower() { awk -v a="$1" -v b="$2" 'BEGIN { print (a > b ? a : b) }'; } # of two
+# The slower of two; null: the program could not be built or run.
+slower() {
+    awk -v a="$1" -v b="$2" 'BEGIN { print (a == "" || b == "" ? "null" : a + 0 > b + 0 ? a : b) }'
+}
 
-is_quiet() { awk -v ns="$1" -v most="$2" 'BEGIN { exit !(ns <= most) }'; }
+is_quiet() { awk -v ns="$1" -v most="$2" 'BEGIN { exit !(ns != "null" && ns + 0 <= most + 0) }'; }
 
 # one_round [ARGUMENTS]: every contender of contenders.txt once, by one call of hyperfine; what it
 # measured and the line of each program become a line of runs.jsonl for each.
@@ -94,7 +97,7 @@ run_row() {
     while [ "$rounds" -gt 0 ] && [ -s "$out/contenders.txt" ]; do
         begun=$(date +%s) before=$(reference)
         one_round
-        speed=$(slower "${before:-0}" "$(reference)")
+        speed=$(slower "$before" "$(reference)")
         if [ -n "${QUIET:-}" ] && [ "$patience" -gt 0 ] && ! is_quiet "$speed" "$QUIET"; then
             patience=$((patience - $(date +%s) + begun - 1))
             sleep 1
@@ -193,6 +196,10 @@ for name in "$@"; do
     esac
 done
 chosen=${chosen:-$cases}
+patience=${PATIENCE:-300}
+case ${QUIET:-0}/$patience in
+*[!0-9./]* | */*.* | */) echo "QUIET is ns, such as 0.5, and PATIENCE whole seconds" >&2 && exit 2 ;;
+esac
 for tool in jq hyperfine; do
     has $tool || { echo "bench needs $tool (Debian: $tool; make setup installs it)" >&2; exit 1; }
 done
@@ -207,7 +214,6 @@ sort -u "$out/missing.txt" | sed 's/^/missing: /'
 [ "$mode" = build ] && exit 0
 load=$(uptime | sed 's/.*load average[s]*: *//; s/[, ].*//')
 begin=$(date +%s)
-patience=${PATIENCE:-300}
 : >"$out/all_runs.jsonl"
 for name in $chosen; do
     run_case "$name"

@@ -659,7 +659,7 @@ TEST(ops_timer_of_a_core_that_computes) {
 /* The same beside a worker that the system has stopped in the middle of its own wheel, in which a
  * timer is due: the other's come in time, and that one when the worker goes on. */
 typedef struct ops_stopped {
-    SCHI_ATOMIC(unsigned) stopped, woken, own_woken;
+    SCHI_ATOMIC(unsigned) stopped, woken, own_woken, inside;
 } ops_stopped;
 
 static void ops_own_sleeper(void *arg) {
@@ -694,9 +694,11 @@ static void ops_stop_inside(void *arg) {
     schi_store_seq(&s->stopped, 1u);
     if (plain) WAIT_FOR(schi_load_seq(&s->woken));
     schi_wheel_unlock(wheel, plain);
+    schi_store_seq(&s->inside, (unsigned)plain);
 }
 
 TEST(ops_timers_beside_a_stopped_worker) {
+    unsigned inside = 0;                      /* rounds in which nobody had come just before */
     for (int round = 0; round < 4; round++) { /* on either core */
         ops_stopped s;
         checked_memory memory;
@@ -708,8 +710,10 @@ TEST(ops_timers_beside_a_stopped_worker) {
         EXPECT_EQ(sch_join(sch_spawn(rt, ops_stop_inside, &s)), 0);
         EXPECT_EQ(sch_join(other), 0);
         WAIT_FOR(schi_load_seq(&s.own_woken));
+        inside += schi_load_seq(&s.inside);
         support_end(rt, &memory);
     }
+    EXPECT(inside > 0);
 }
 
 /* Shields with a time ---------------------------------------------------------------------------*/
