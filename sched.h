@@ -6006,14 +6006,19 @@ static void schi_see_wake(schi_thread *th, sch_runtime *rt, sch_task *task) {
     }
 }
 
+/* Before its state shows it to walkers: they must not see the times of the block's last task. */
+static SCHI_NOINLINE void schi_see_birth(sch_task *task) {
+    schi_times *times = schi_times_of(task);
+    uint64_t now = schi_now_ns();
+    schi_stamp(&times->spawned, now);
+    schi_stamp(&times->queued, now);
+    schi_stamp(&times->begun, 0);
+    schi_stamp(&times->let_go, 0);
+}
+
 static SCHI_NOINLINE void schi_see_spawn(schi_thread *th, sch_runtime *rt, sch_task *task) {
     uint32_t seen = schi_seen(rt);
     sch_task *by = th && th->rt == rt ? schi_current(th) : NULL;
-    if (seen & SCHI_SEE_TIMES) {
-        uint64_t now = schi_now_ns();
-        schi_stamp(&schi_times_of(task)->spawned, now);
-        schi_stamp(&schi_times_of(task)->queued, now);
-    }
     if (seen & SCHI_SEE_TRACE) {
         schi_trace_event(th, rt, SCHI_TRACE_SPAWN, 0, schi_task_id(task),
                          by ? schi_task_id(by) : 0);
@@ -6067,7 +6072,7 @@ static SCHI_NOINLINE void schi_see_end(schi_thread *th, sch_runtime *rt, sch_tas
     }
 }
 
-/* A blocking job waits, or goes on. */
+/* A blocking job is about to wait, or goes on. */
 static SCHI_NOINLINE void schi_see_job(sch_task *task, bool waits) {
     schi_times *times = schi_times_of(task);
     schi_stamp(waits ? &times->let_go : &times->begun, schi_now_ns());
@@ -6082,7 +6087,10 @@ static SCHI_NOINLINE void schi_see_leave(schi_thread *th, sch_runtime *rt) {
 
 static SCHI_NOINLINE void schi_see_return(schi_thread *th, sch_runtime *rt) {
     uint32_t seen = schi_seen(rt);
-    if (seen & SCHI_SEE_TIMES) th->begun = schi_now_ns();
+    if (seen & SCHI_SEE_TIMES) {
+        th->begun = schi_now_ns();
+        schi_stamp(&schi_times_of(schi_current(th))->begun, th->begun);
+    }
     if (seen & SCHI_SEE_TRACE) schi_trace_task(th, rt, SCHI_TRACE_RETURN, schi_current(th));
 }
 
@@ -7350,16 +7358,19 @@ enum { SCHI_BY_GRANT, SCHI_BY_WAKE, SCHI_BY_CANCELLATION };
 
 /* A blocking job's thread parks; schi_schedule unparks it. */
 static SCHI_NOINLINE void schi_wait_as_job(schi_thread *th, sch_task *task, SCHI_STATE wait) {
-    if (!schi_task_idle(task, wait)) return;
-    schi_add_seq(&th->rt->pool.waiting, (uint64_t)1); /* whoever ends it may come first */
-    if (SCHI_UNLIKELY(th->rt->config.paused_clock)) {
-        schi_lock(&th->rt->idle.lock);
-        schi_clock_may_jump(th->rt);
-        schi_unlock(&th->rt->idle.lock);
+    bool times = (schi_seen(th->rt) & SCHI_SEE_TIMES) != 0, waits;
+    if (times) schi_see_job(task, true);
+    waits = schi_task_idle(task, wait);
+    if (waits) {
+        schi_add_seq(&th->rt->pool.waiting, (uint64_t)1); /* whoever ends it may come first */
+        if (SCHI_UNLIKELY(th->rt->config.paused_clock)) {
+            schi_lock(&th->rt->idle.lock);
+            schi_clock_may_jump(th->rt);
+            schi_unlock(&th->rt->idle.lock);
+        }
+        (void)schi_park(&th->sleeper.parker, UINT64_MAX);
     }
-    if (schi_seen(th->rt) & SCHI_SEE_TIMES) schi_see_job(task, true);
-    (void)schi_park(&th->sleeper.parker, UINT64_MAX);
-    if (schi_seen(th->rt) & SCHI_SEE_TIMES) schi_see_job(task, false);
+    if (times) schi_see_job(task, false);
 }
 
 /* The running task waits for a grant, or a wake if `wait` has WAIT_WAKE, or a cancel if it has
@@ -10283,15 +10294,14 @@ static void schi_walk_says(sch_runtime *rt, uint32_t what) {
 
 static uint64_t schi_since(uint64_t now, uint64_t then) { return now > then ? now - then : 0; }
 
+/* A phase that is older than the one before it has just begun: its stamp is on the way. */
 static void schi_look_at_times(sch_task *task, sch_task_info *info) {
     schi_times *times = schi_times_of(task);
-    uint64_t now = schi_now_ns(), then;
+    uint64_t queued = schi_counted(&times->queued), begun = schi_counted(&times->begun);
+    uint64_t let_go = schi_counted(&times->let_go), now = schi_now_ns(), then = let_go;
+    if (info->phase == SCH_PHASE_QUEUED) then = queued >= let_go ? queued : now;
+    if (info->phase == SCH_PHASE_RUNNING) then = begun >= queued && begun >= let_go ? begun : now;
     info->age_ns = schi_since(now, schi_counted(&times->spawned));
-    switch (info->phase) {
-    case SCH_PHASE_QUEUED: then = schi_counted(&times->queued); break;
-    case SCH_PHASE_RUNNING: then = schi_counted(&times->begun); break;
-    default: then = schi_counted(&times->let_go);
-    }
     info->phase_ns = schi_since(now, then);
 }
 
@@ -11510,6 +11520,7 @@ static SCHI_NOINLINE int schi_spawn_any(schi_thread *th, sch_runtime *rt, const 
     if (core && core->rt != rt) core = NULL;
     task = schi_task_new(rt, core, q->size, (q->kind & SCHI_JOB) != 0, &error);
     if (!task) return schi_spawn_failed(th, q->desc, q->arg, error);
+    if (SCHI_UNLIKELY(rt->config.task_times)) schi_see_birth(task);
     schi_task_fill(task, q);
     *out = task;
     if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_spawn(th, rt, task);

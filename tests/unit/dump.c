@@ -24,6 +24,7 @@ static int dump_keep(const sch_task_info *info, void *user) {
     size_t n = info->num_frames < 64 ? info->num_frames : 64;
     EXPECT(w->num < DUMP_MAX);
     EXPECT(info->name && info->file && info->wait_text);
+    EXPECT(info->phase_ns <= info->age_ns); /* or neither is known */
     s->info = *info;
     snprintf(s->text, sizeof s->text, "%s", info->wait_text);
     if (n > 0) memcpy(s->frames, info->frames, n * sizeof *s->frames);
@@ -242,7 +243,8 @@ static void dump_say_waits(void *arg) {
     }
     EXPECT_EQ(sch_yield_now(), 0);
     snprintf(text[WAITS_SUSPEND], 64, "sch_suspend");
-    snprintf(text[WAITS_JOIN], 64, "join of task %llu", (unsigned long long)sch_task_id(w.joined));
+    snprintf(text[WAITS_JOIN], 64, "join of task %llu",
+             (unsigned long long)sch_task_id(w.joined));
     snprintf(text[WAITS_TIMER], 64, "timer in 3600000 ms"); /* the clock is paused */
     snprintf(text[WAITS_READ], 64, "read of descriptor %d", sch_io_fd(&w.in));
     snprintf(text[WAITS_WRITE], 64, "write of descriptor %d", sch_io_fd(&w.full));
@@ -484,8 +486,14 @@ TEST(dump_shows_each_task_once) {
 
 /* Times -----------------------------------------------------------------------------------------*/
 
+typedef struct dump_spins {
+    unsigned began, stop; /* atomic */
+} dump_spins;
+
 static void dump_spin_until(void *arg) {
-    while (!support_get((unsigned *)arg)) continue;
+    dump_spins *spins = (dump_spins *)arg;
+    support_add(&spins->began, 1);
+    while (!support_get(&spins->stop)) continue;
 }
 
 static void dump_suspend_twice(void *arg) {
@@ -502,20 +510,21 @@ TEST(dump_ages) {
     checked_memory memory;
     sch_config config = support_config(&memory, 1);
     const uint64_t nap = 20 * SCH_MILLISECOND, short_nap = nap - SCH_MILLISECOND;
-    unsigned stop = 0, count = 0;
+    dump_spins spins = {0, 0};
+    unsigned count = 0;
     const dump_seen *s;
     config.task_times = true;
     sch_runtime *rt = support_begin(&config);
     dump_walk *walk = dump_walk_new(rt);
     struct timespec start = test_clock();
     sch_task *waiter = sch_spawn(rt, dump_suspend_twice, &count), *runner, *queued;
-    sch_task *job = sch_spawn_blocking(rt, dump_spin_until, &stop);
+    sch_task *job = sch_spawn_blocking(rt, dump_spin_until, &spins);
     WAIT_FOR(schi_load_seq(&waiter->state) & SCHI_WAIT_WAKE);
     support_nap(20000);
     struct timespec later = test_clock();
-    runner = sch_spawn(rt, dump_spin_until, &stop);
+    runner = sch_spawn(rt, dump_spin_until, &spins);
     queued = sch_spawn(rt, support_count, &count);
-    WAIT_FOR(support_metrics(rt).num_running_tasks == 2);
+    WAIT_FOR(support_get(&spins.began) == 2);
     dump_look(walk);
     s = dump_find(walk, sch_task_id(waiter));
     EXPECT(s->info.age_ns >= short_nap && s->info.age_ns <= dump_wall(start));
@@ -537,7 +546,7 @@ TEST(dump_ages) {
     EXPECT(s->info.phase_ns >= short_nap && s->info.phase_ns <= dump_wall(later));
     s = dump_find(walk, sch_task_id(waiter));
     EXPECT(s->info.phase_ns >= 2 * short_nap);
-    support_set(&stop, 1);
+    support_set(&spins.stop, 1);
     EXPECT_EQ(sch_join(runner), 0);
     sch_wake(waiter); /* it goes on, and waits anew: that is younger than the task */
     WAIT_FOR(support_metrics(rt).num_waiting_tasks == 1 && support_get(&count) == 2);
@@ -550,6 +559,121 @@ TEST(dump_ages) {
     EXPECT_EQ(sch_join(job), 0);
     free(walk);
     support_end(rt, &memory);
+}
+
+/* After blocking code it runs anew; what has just changed its phase may not be stamped yet. */
+typedef struct dump_returns {
+    dump_spins spins;
+    support_gate gate;
+} dump_returns;
+
+static void dump_return_and_spin(void *arg) {
+    dump_returns *r = (dump_returns *)arg;
+    EXPECT_EQ(sch_block_in_place(support_gate_wait, &r->gate), 0);
+    dump_spin_until(&r->spins);
+}
+
+TEST(dump_ages_on_the_way) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    dump_returns r = {{0, 0}, SUPPORT_GATE};
+    const dump_seen *s;
+    config.task_times = true;
+    sch_runtime *rt = support_begin(&config);
+    dump_walk *walk = dump_walk_new(rt);
+    sch_task *runner = sch_spawn(rt, dump_return_and_spin, &r), *queued;
+    WAIT_FOR(support_gate_waiters(&r.gate) == 1);
+    support_nap(20000);
+    dump_look(walk);
+    s = dump_find(walk, sch_task_id(runner));
+    EXPECT_EQ(s->info.phase, SCH_PHASE_BLOCKING);
+    EXPECT(s->info.phase_ns >= 19 * SCH_MILLISECOND);
+    support_gate_open(&r.gate);
+    WAIT_FOR(support_get(&r.spins.began) == 1);
+    queued = sch_spawn(rt, waits_suspend, NULL);
+    support_nap(20000);
+    dump_look(walk);
+    s = dump_find(walk, sch_task_id(runner));
+    EXPECT_EQ(s->info.phase, SCH_PHASE_RUNNING);
+    EXPECT(s->info.phase_ns >= 19 * SCH_MILLISECOND);
+    EXPECT(s->info.phase_ns + 19 * SCH_MILLISECOND <= s->info.age_ns);
+    schi_stamp(&schi_times_of(runner)->begun, 1); /* of an earlier poll */
+    schi_stamp(&schi_times_of(queued)->queued, 1);
+    schi_stamp(&schi_times_of(queued)->let_go, 2);
+    dump_look(walk);
+    EXPECT_EQ(dump_find(walk, sch_task_id(runner))->info.phase_ns, 0);
+    EXPECT_EQ(dump_find(walk, sch_task_id(queued))->info.phase_ns, 0);
+    support_set(&r.spins.stop, 1);
+    EXPECT_EQ(sch_join(runner), 0);
+    EXPECT_EQ(sch_cancel(queued), 0);
+    (void)sch_join(queued);
+    free(walk);
+    support_end(rt, &memory);
+}
+
+/* A job is stamped before anybody can see that it waits: here it gets no further. */
+static void dump_spin_and_suspend(void *arg) {
+    dump_spin_until((dump_spins *)arg);
+    EXPECT_EQ(sch_suspend(), 0);
+}
+
+TEST(dump_ages_of_a_job) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    dump_spins spins = {0, 0};
+    config.task_times = config.paused_clock = true;
+    sch_runtime *rt = support_begin(&config);
+    sch_task *job = sch_spawn_blocking(rt, dump_spin_and_suspend, &spins);
+    schi_times *times = schi_times_of(job);
+    WAIT_FOR(support_get(&spins.began) == 1);
+    schi_lock(&rt->idle.lock); /* it wants that to have the clock looked at */
+    support_set(&spins.stop, 1);
+    WAIT_FOR(schi_load_seq(&job->state) & SCHI_WAIT_WAKE);
+    EXPECT(schi_counted(&times->let_go) >= schi_counted(&times->begun));
+    schi_unlock(&rt->idle.lock);
+    sch_wake(job);
+    EXPECT_EQ(sch_join(job), 0);
+    support_end(rt, &memory);
+}
+
+static void dump_do_nothing(void *arg) { (void)arg; }
+
+/* A task is not shown with the times of the one that had its block before. */
+typedef struct dump_births {
+    uint64_t since; /* nothing that lives is older; atomic */
+    unsigned stop;  /* atomic */
+    sch_runtime *rt;
+} dump_births;
+
+static int dump_young(const sch_task_info *info, void *since) {
+    EXPECT(info->age_ns <= schi_now_ns() - *(uint64_t *)since);
+    return 0;
+}
+
+static void dump_look_at_the_young(void *arg) {
+    dump_births *b = (dump_births *)arg;
+    while (!support_get(&b->stop)) {
+        uint64_t since = __atomic_load_n(&b->since, __ATOMIC_SEQ_CST);
+        EXPECT_EQ(sch_each_task(b->rt, dump_young, &since), 0);
+    }
+}
+
+TEST(dump_ages_of_new_tasks) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    support_thread walker;
+    dump_births b = {0, 0, NULL};
+    config.task_times = true;
+    b.rt = support_begin(&config);
+    b.since = schi_now_ns();
+    support_thread_start(&walker, dump_look_at_the_young, &b);
+    for (size_t i = 0; i < test_scale(3000) + 10; i++) {
+        EXPECT_EQ(sch_join(sch_spawn(b.rt, dump_do_nothing, NULL)), 0);
+        __atomic_store_n(&b.since, schi_now_ns(), __ATOMIC_SEQ_CST);
+    }
+    support_set(&b.stop, 1);
+    support_thread_join(&walker);
+    support_end(b.rt, &memory);
 }
 
 /* Without task_times those that wait on a stack know it by the turn in which they began. */
@@ -731,7 +855,8 @@ TEST(dump_of_another_runtime) {
 /* Who may look ----------------------------------------------------------------------------------*/
 
 static int dump_ignore(const sch_task_info *info, void *user) {
-    (void)info, (void)user;
+    (void)user;
+    EXPECT(info->phase_ns <= info->age_ns); /* or neither is known */
     return 0;
 }
 
@@ -764,8 +889,6 @@ static void dump_refused_here(dump_rules *r) {
     EXPECT_EQ(sch_dump(r->rt, 0, dump_take, &r->text), -EPERM);
     support_add(&r->refused, 1);
 }
-
-static void dump_do_nothing(void *arg) { (void)arg; }
 
 static void dump_drop_looks(void *arg) { dump_refused_here((dump_rules *)arg); }
 
@@ -948,16 +1071,8 @@ static sch_status dump_loan_poll_op(sch_task *self, void *state) {
     return SCH_READY;
 }
 
-enum dump_event {
-    DUMP_WAKE,
-    DUMP_CANCEL,
-    DUMP_GRANT,
-    DUMP_TIME,
-    DUMP_COMPLETE,
-    DUMP_RETRY,
-    DUMP_BYTE,
-    DUMP_NOTHING
-};
+enum dump_event { DUMP_WAKE, DUMP_CANCEL, DUMP_GRANT, DUMP_TIME, DUMP_COMPLETE, DUMP_RETRY,
+                  DUMP_BYTE, DUMP_NOTHING };
 
 static const struct dump_loan_case {
     sch_fn fn;
@@ -965,7 +1080,7 @@ static const struct dump_loan_case {
     bool job;
     enum dump_event event;
     int result, join;
-    unsigned ran; /* polls of a poll task */
+    unsigned ran;     /* polls of a poll task */
 } dump_loans[] = {
     {dump_loan_suspend, NULL, false, DUMP_WAKE, 0, 0, 1},
     {dump_loan_suspend, NULL, false, DUMP_CANCEL, -ECANCELED, -ECANCELED, 1},
@@ -1326,7 +1441,7 @@ static void dump_load_parent(void *arg) {
     dump_load *l = (dump_load *)arg;
     sch_task *child[4];
     for (int i = 0; i < 4; i++) {
-        child[i] = i == 3   ? sch_spawn_poll(NULL, dump_load_poll, NULL, sizeof(unsigned))
+        child[i] = i == 3 ? sch_spawn_poll(NULL, dump_load_poll, NULL, sizeof(unsigned))
                    : i == 2 ? sch_spawn_blocking(NULL, dump_load_leaf, NULL)
                             : sch_spawn(NULL, i ? dump_load_suspend : dump_load_leaf, NULL);
     }
@@ -1603,11 +1718,11 @@ typedef struct dump_stalls {
     unsigned enough; /* the hog goes on until there are so many */
     unsigned ran, ran_before_report, worker;
     sch_task *hog;
-    sch_stall last; /* of the last report */
+    sch_stall last;  /* of the last report */
     void *frames[64];
     dump_depth depth;
     dump_text text;
-    bool dump; /* from on_stall */
+    bool dump;       /* from on_stall */
 } dump_stalls;
 
 static void dump_on_stall(const sch_stall *stall, void *user) {
