@@ -274,6 +274,7 @@ level_of() {
 one() { # the part of this name
     case $1 in
     unit | api | examples | coverage | asan | ubsan | tsan) $1 ;;
+    examples/*) part "$1" example "${1#*/}" ;;
     platforms | ucontext | musl | aarch64) platform "$1" ;;
     valgrind) memcheck ;;
     model | fault | stress | fuzz | process | kqueue | embed | observe | trace | page | budget)
