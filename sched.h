@@ -9835,8 +9835,8 @@ static void schi_worker_snapshot(schi_core *core, sch_worker_metrics_snapshot *o
     out->queue_revoke_count = schi_counted(&core->q.bias.num_revoked);
     out->wheel_revoke_count = schi_counted(&core->wheel.lock.bias.num_revoked);
     out->thread = schi_counted(&m->thread);
+    out->lifo_poll_count = schi_counted(&m->lifo_polls); /* first: not more than polls, but one */
     out->poll_count = schi_counted(&m->polls);
-    out->lifo_poll_count = schi_counted(&m->lifo_polls);
     out->lifo_schedule_count = schi_counted(&m->lifo_schedules);
     out->lifo_capped_count = schi_counted(&m->lifo_capped);
     out->local_schedule_count = out->lifo_schedule_count + schi_counted(&m->back_schedules) +
@@ -9931,8 +9931,8 @@ static void schi_snapshot(sch_runtime *rt, sch_metrics_snapshot *out) {
     out->standby_alarm_count = schi_counted(&rt->alarms);
     out->standby_look_count = schi_counted(&rt->looks_done);
     out->standby_rescue_count = schi_counted(&rt->rescues);
+    out->stack_free_count = schi_counted(&rt->stacks.num_free); /* first: not more than all */
     out->stack_count = schi_counted(&rt->stacks.num_stacks);
-    out->stack_free_count = schi_counted(&rt->stacks.num_free);
     out->io_opened_count = schi_counted(&rt->driver.opened);
     out->io_closed_count = schi_counted(&rt->driver.closed);
     out->io_event_count = schi_counted(&rt->driver.events);
@@ -11135,6 +11135,7 @@ static void schi_stall_report(schi_watchdog *w, unsigned i, schi_stall_look *loo
     stall.ns = schi_since(now, look->since);
     stall.queued = look->queued;
     stall.left = (left <= SCH_RUNQ_CAP ? (size_t)left : 0) + (look->lifo && !schi_lifo_is_empty(q));
+    if (stall.left > stall.queued) stall.left = stall.queued; /* its head went on meanwhile */
     schi_shot_ask(w, sight->thread, sight->task);
     stall.frames = w->shot.frames;
     stall.num_frames = w->shot.num;

@@ -364,6 +364,14 @@ live_metrics() {
             -w '%{num_connects}\n' | tail -n 1 | grep -x 0
 }
 live_dump() {
+    tries=0
+    until dump_is_whole; do # the listener may be on its way
+        tries=$((tries + 1))
+        [ $tries -lt 20 ] || return
+        sleep 0.1
+    done
+}
+dump_is_whole() {
     get 200 /sched/dump && field 'Content-Type: text/plain; charset=utf-8' &&
         [ "$(grep -c '^worker [012]: ' "$dir/body")" -eq 3 ] &&
         grep -E '^task [0-9]+ "listener" docs/examples/httpd.c:[0-9]+, .*waiting for' "$dir/body" &&

@@ -571,7 +571,7 @@ static unsigned tour_run(const tour_setup *setup) {
         EXPECT(memcmp(&before, &after, sizeof before) == 0);
     }
     EXPECT_EQ(tour_count_dir("/proc/self/fd"), fds);
-    for (int i = 0; i < 1000 && tour_count_dir("/proc/self/task") > threads; i++) tour_nap();
+    for (int i = 0; i < 50000 && tour_count_dir("/proc/self/task") > threads; i++) tour_nap();
     EXPECT_EQ(tour_count_dir("/proc/self/task"), threads);
     return t->refused;
 }

@@ -294,12 +294,23 @@ JOB = """- job_name: %s
 
 
 def check_job(port, job, path, target):
-    problems = []
     if not wait_for(lambda: (value(port, 'count_over_time(sch_workers{job="%s"}[1m])' % job) or 0)
                     >= 3):
         reasons = json.loads(fetch("http://127.0.0.1:%d/api/v1/targets" % port))
         return [t["lastError"] or "no samples" for t in reasons["data"]["activeTargets"]
                 if t["labels"]["job"] == job]
+    problems = []
+
+    def settled():  # a scrape may time out, and then nothing is there until the next
+        problems[:] = problems_of_job(port, job, path, target)
+        return not problems
+
+    wait_for(settled)
+    return problems
+
+
+def problems_of_job(port, job, path, target):
+    problems = []
     if value(port, 'up{job="%s"}' % job) != 1:
         problems.append("up is not 1")
     # Every sample that the server shows is stored under its name and labels.

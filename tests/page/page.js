@@ -207,7 +207,10 @@ function percentile(metrics, name, part) {
       const more = after[name] - before[name]; // the browser may open a connection at any time
       assert.ok(more >= 300 && more <= 310, `${name}: ${more} more after 300 connections`);
     }
-    assert.strictEqual(Number(await text("#tile-alive b")), after.num_alive_tasks);
+    await eventually("the tile", async () => {
+      const alive = await counter("num_alive_tasks");
+      assert.strictEqual(Number(await text("#tile-alive b")), alive);
+    });
   });
 
   await test("counters that go on lie between two looks at /metrics", async () => {
@@ -329,7 +332,11 @@ function percentile(metrics, name, part) {
 
   await test("the longest waits are those of the dump", async () => {
     const row = page.locator("#waits tr", { hasText: "listener" });
-    const [time, task, what] = await row.locator("td").allInnerTexts();
+    const [time, task, what] = await eventually("the listener waits", async () => {
+      const texts = await row.locator("td").allInnerTexts();
+      assert.ok(texts.length >= 3);
+      return texts;
+    });
     const id = /^(\d+) listener$/.exec(task)[1];
     assert.match(what, /^accept of descriptor \d+$/);
     assert.match(time, /^[\d.]+ (s|ms|µs|min)$/);
@@ -364,7 +371,8 @@ function percentile(metrics, name, part) {
     await page.focus("#pause");
     await page.keyboard.press("Space");
     assert.strictEqual(await page.getAttribute("#pause", "aria-pressed"), "true");
-    await pause(150); // a drawing that was under way
+    await page.evaluate(() => new Promise((done) => // a drawing that was under way
+      requestAnimationFrame(() => requestAnimationFrame(done))));
     const polls = await counter("total.poll_count");
     await knownLoad(port, 20);
     await pause(300);

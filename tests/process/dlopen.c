@@ -81,7 +81,7 @@ static void plugin_cycles(plugin_way way) {
     int fds = plugin_entries("/dev/fd"), threads = plugin_entries("/proc/self/task");
     for (unsigned i = 0; i < plugin_loads(); i++) plugin_cycle(i, way);
     CHECK_EQ(plugin_entries("/dev/fd"), fds);
-    for (int i = 0; i < 1000 && plugin_entries("/proc/self/task") > threads; i++) process_nap(1);
+    for (int i = 0; i < 10000 && plugin_entries("/proc/self/task") > threads; i++) process_nap(1);
     CHECK_EQ(plugin_entries("/proc/self/task"), threads);
 }
 

@@ -268,8 +268,9 @@ static void exit_start_thread(void) {
 CASE(exit_while_main_joins, 3, EXITED) {
     exit_frees = true; /* main's join then comes back */
     exit_begin(2);
+    sch_task *task = sch_spawn(exit_all.rt, exit_wait, &exit_all);
     exit_start_thread();
-    exit_join(sch_spawn(exit_all.rt, exit_wait, &exit_all));
+    exit_join(task);
 }
 
 CASE(exit_while_main_drives, 3, EXITED) {

@@ -177,11 +177,12 @@ static void cycles_run(size_t all, unsigned threads) {
     cycles_job jobs[4];
     pthread_t thread[4];
     size_t done = 0, part = 500, in_flight = 0;
+    const int running = proc_now().threads;
     proc_usage before, after;
     memset(jobs, 0, sizeof jobs);
     for (unsigned i = 0; i < threads; i++) jobs[i].rng = test_random(), jobs[i].cycles = 50;
     for (unsigned i = 0; i < threads; i++) (void)cycles_main(&jobs[i]); /* libc warms up, too */
-    before = proc_now();
+    before = proc_settled(running);
     while (done < all) {
         for (unsigned i = 0; i < threads; i++) {
             jobs[i].cycles = part / threads;

@@ -176,7 +176,9 @@ class Trace:
         self.equal("stolen tasks", instants["steal"], e["steals"])
         self.equal("parked", sum(x["name"] == "parked" for x in named), e["parks"])
         if not e.get("current"):
-            self.equal("blocking code", blocking, e["lends"] + e["handoffs"])
+            # A lent core may be handed over at once, for something that has just come.
+            self.want(max(e["lends"], e["handoffs"]) <= blocking <= e["lends"] + e["handoffs"],
+                      f"blocking code: {blocking}, {e['lends']} lends, {e['handoffs']} handoffs")
         self.equal("timers", instants["timers"], e["timers"])
         self.equal("descriptors", instants["driver"], e["io_events"])
         spawns = [a for a in self.arrows.values() if a["s"]["cat"] == "spawn"]

@@ -118,7 +118,7 @@ cost() {
 }
 
 limit=
-have timeout && limit="timeout 60"
+have timeout && limit="timeout 300"
 [ "$level" = cost ] && cost
 echo "SEED=$SEED"
 if ! have python3; then

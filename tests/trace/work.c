@@ -92,7 +92,9 @@ static void settle(sch_runtime *rt) {
     do {
         nap(2 * SCH_MILLISECOND);
         MUST(sch_metrics(rt, &m) == 0);
-    } while (m.num_alive_tasks > 0 || m.num_idle_workers < m.num_workers || m.num_searching > 0);
+        /* Each has lain down at least once: else it will still look round first. */
+    } while (m.num_alive_tasks > 0 || m.num_idle_workers < m.num_workers || m.num_searching > 0 ||
+             m.total.park_count < m.num_workers);
 }
 
 static traced begin(const sch_config *config) {

@@ -17,7 +17,7 @@ typedef struct hooks_record {
     /* Tried from each hook until it has been done once. */
     sch_task *pending;      /* a task that has not ended, to be joined in vain */
     unsigned try_waits;     /* atomic */
-    unsigned tried_waits[8];
+    unsigned tried_waits[8], in_waits;
 } hooks_record;
 
 static __thread sch_task *hooks_polled;   /* the task that this thread is told to run */
@@ -30,7 +30,7 @@ static SCHI_NOINLINE unsigned *hooks_number_here(void) { return &hooks_number; }
 static void hooks_nothing(void *arg) { (void)arg; }
 
 /* Whatever would wait is refused in a hook. */
-static void hooks_waits(hooks_record *r, int which) {
+static void hooks_try_waits(hooks_record *r, int which) {
     if (!support_get(&r->try_waits)) return;
     support_set(&r->tried_waits[which], 1);
     if (!EXPECT_EQ(sch_yield_now(), -EPERM)) return; /* and the join would wait for ever */
@@ -39,6 +39,12 @@ static void hooks_waits(hooks_record *r, int which) {
     EXPECT_EQ(sch_block_in_place(hooks_nothing, NULL), -EPERM);
     EXPECT_EQ(sch_block_on(r->rt, hooks_nothing, NULL), -EPERM);
     if (r->pending && sch_self() != r->pending) EXPECT_EQ(sch_join(r->pending), -EPERM);
+}
+
+static void hooks_waits(hooks_record *r, int which) {
+    support_add(&r->in_waits, 1);
+    hooks_try_waits(r, which);
+    support_add(&r->in_waits, UINT_MAX);
 }
 
 static void hooks_step(hooks_record *r, unsigned thread, enum hooks_thread_state from,
@@ -226,8 +232,10 @@ TEST(hooks_balance) {
         for (size_t i = 0; i < test_scale(20) + 2; i++) hooks_load(&r, &count);
         for (int i = 0; i < 5; i++) EXPECT_EQ(sch_go(r.rt, hooks_suspend, NULL), 0);
         hooks_load(&r, &count);
+        pthread_mutex_lock(&r.lock);
         EXPECT(r.spawns > 100);
         if (workers > 0) EXPECT(r.parks > 0);
+        pthread_mutex_unlock(&r.lock);
         hooks_end(&r, &memory); /* the last five are cancelled by the shutdown */
     }
 }
@@ -270,6 +278,7 @@ TEST(hooks_must_not_wait) {
         if (workers > 0) WAIT_FOR(support_metrics(r.rt).num_idle_workers == workers);
         hooks_load(&r, &count);
         support_set(&r.try_waits, 0);
+        WAIT_FOR(support_get(&r.in_waits) == 0); /* nobody uses the handle */
         for (int i = 0; i < 6; i++) EXPECT(support_get(&r.tried_waits[i]));
         sch_wake(r.pending);
         EXPECT_EQ(sch_join(r.pending), 0);
@@ -393,7 +402,7 @@ TEST(hooks_may_spawn_wake_and_cancel) {
         pthread_mutex_unlock(&a.lock);
         for (int i = 0; i < 20; i++) support_run(rt, hooks_worker, &count);
         WAIT_FOR(support_get(&a.ran) == support_get(&a.spawned) && sch_num_alive_tasks(rt) == 1);
-        EXPECT(support_get(&a.wakes) > 0);
+        WAIT_FOR(support_get(&a.wakes) > 0);
         for (int i = 0; i < 8; i++) EXPECT(support_get(&a.acted[i]) > 0 || i == 0 || i == 7);
         pthread_mutex_lock(&a.lock);
         a.sleeper = NULL;

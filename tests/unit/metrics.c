@@ -375,9 +375,26 @@ TEST(metrics_pool_spins) {
     support_end(m.rt, &m.memory);
 }
 
+static bool metrics_is_asleep(sch_runtime *rt, schi_thread *th) {
+    uint32_t state = schi_load_seq(&schi_parker_of(rt, &th->sleeper)->state);
+    return th->sleeper.listed && (state == SCHI_PARKER_PARKED || state == SCHI_PARKER_ALARM);
+}
+
+/* No worker does anything by itself any more, and who queued something from outside has left. */
+static bool metrics_all_sleep(sch_runtime *rt) {
+    bool all = true;
+    schi_lock(&rt->idle.lock);
+    for (unsigned i = 0; i < rt->top_thread; i++) {
+        schi_thread *th = rt->threads[i];
+        if (th && th->kind == SCHI_WORKER) all = all && metrics_is_asleep(rt, th);
+    }
+    schi_unlock(&rt->idle.lock);
+    return all && schi_outside_left(rt) && support_metrics(rt).num_idle_workers == rt->num_cores;
+}
+
 /* Cores that are not ours: a worker's counters while it rests. */
 static void metrics_rested(metrics *m, sch_metrics_snapshot *out, uint64_t parks) {
-    WAIT_FOR(support_metrics(m->rt).total.park_count >= parks);
+    WAIT_FOR(support_metrics(m->rt).total.park_count >= parks && metrics_all_sleep(m->rt));
     *out = support_metrics(m->rt);
     EXPECT_EQ(out->total.park_count, parks);
     EXPECT_EQ(out->num_idle_workers, out->num_workers);
@@ -428,7 +445,7 @@ TEST(metrics_searching) {
     EXPECT_EQ(m.b.num_searching, 1);
     EXPECT_EQ(m.b.num_idle_workers, 1);
     support_gate_open(&m.gate);
-    WAIT_FOR(support_metrics(m.rt).num_idle_workers == 2);
+    WAIT_FOR(metrics_all_sleep(m.rt));
     EXPECT_EQ(support_metrics(m.rt).num_searching, 0);
     support_end(m.rt, &m.memory);
 }
@@ -443,20 +460,16 @@ static void metrics_worth(metrics *m, uint32_t ours, uint32_t others) {
     }
 }
 
-/* Every other worker has taken its last look and sleeps. */
+/* Every other worker has taken its last look and sleeps; who queued us from outside has left. */
 static bool metrics_others_sleep(metrics *m) {
     sch_runtime *rt = m->rt;
     unsigned asleep = 0;
     schi_lock(&rt->idle.lock);
     for (unsigned i = 0; i < rt->max_threads; i++) {
-        schi_sleeper *s = rt->threads[i] ? &rt->threads[i]->sleeper : NULL;
-        if (s && s->listed) {
-            uint32_t state = schi_load_seq(&schi_parker_of(rt, s)->state);
-            asleep += state == SCHI_PARKER_PARKED || state == SCHI_PARKER_ALARM;
-        }
+        if (rt->threads[i]) asleep += metrics_is_asleep(rt, rt->threads[i]);
     }
     schi_unlock(&rt->idle.lock);
-    return asleep == rt->num_cores - 1 &&
+    return schi_outside_left(rt) && asleep == rt->num_cores - 1 &&
            support_metrics(rt).num_idle_workers == rt->num_cores - 1;
 }
 
@@ -466,6 +479,11 @@ static void metrics_hold_others(metrics *m) {
         while (!metrics_others_sleep(m)) support_nap(50);
         support_nap(1000); /* nobody is on his way to a better seat */
     } while (!metrics_others_sleep(m));
+}
+
+/* Who queued us from outside might still wake somebody. */
+static void metrics_be_left_alone(metrics *m) {
+    while (!schi_outside_left(m->rt)) support_nap(50);
 }
 
 static void metrics_be_robbed(void *arg) {
@@ -691,6 +709,7 @@ static void metrics_in_place(metrics *m, sch_fn fn, bool queue, uint64_t expecte
 static void metrics_three_calls(void *arg) {
     metrics *m = (metrics *)arg;
     uint64_t lent[3] = {1, 0, 0}, taken[3] = {1, 1, 0}, handed[3] = {0, 0, 1};
+    metrics_be_left_alone(m);
     metrics_in_place(m, metrics_in_place_nothing, false, lent);
     metrics_in_place(m, metrics_in_place_spawn, false, taken);
     metrics_in_place(m, metrics_in_place_wait, true, handed);
@@ -711,6 +730,7 @@ static bool metrics_has_sleeper(metrics *m) {
 
 static void metrics_look_for_core(void *arg) {
     metrics *m = (metrics *)arg;
+    metrics_be_left_alone(m);
     EXPECT_EQ(sch_block_in_place(metrics_block_thread, m), 0); /* now there is a second thread */
     while (!metrics_has_sleeper(m)) support_nap(50);
     m->a = support_metrics(m->rt);
@@ -746,6 +766,7 @@ static void metrics_job_spawns(void *arg) {
 }
 
 static void metrics_block_here(void *arg) {
+    metrics_be_left_alone((metrics *)arg);
     EXPECT_EQ(sch_block_in_place(metrics_block_thread, arg), 0);
 }
 
@@ -761,6 +782,7 @@ static void metrics_all_states(void *arg) {
     m->task[6] = sch_spawn(NULL, metrics_block_here, m);
     YIELD_UNTIL(support_gate_waiters(&m->gate) == 1);
     YIELD_UNTIL(schi_load_seq(&m->task[4]->state) & SCHI_WAIT_WAKE);
+    YIELD_UNTIL(schi_load_seq(&m->rt->pool.waiting) == 1);
     for (int i = 0; i < 3; i++) EXPECT_EQ(sch_go(NULL, support_count, &m->stop), 0);
     sch_wake(m->task[1]);
     support_set(&m->ran, 1);
@@ -1233,7 +1255,7 @@ TEST(metrics_total_is_the_sum) {
     m.rt = support_begin(&m.config);
     for (int i = 0; i < 24; i++) task[i] = sch_spawn(m.rt, metrics_mixed, &m.ran);
     for (int i = 0; i < 24; i++) EXPECT_EQ(sch_join(task[i]), 0);
-    WAIT_FOR(support_metrics(m.rt).num_idle_workers == 3);
+    WAIT_FOR(metrics_all_sleep(m.rt));
     m.b = support_metrics(m.rt);
     EXPECT_EQ(m.b.num_workers, 3);
     for (size_t f = 0; f < METRICS_WORKER_FIELDS; f++) {
@@ -1347,7 +1369,7 @@ TEST(metrics_histogram_tells_apart) {
     m.config.task_times = true;
     m.rt = support_begin(&m.config);
     support_run(m.rt, metrics_wait_behind, &m);
-    support_run(m.rt, support_count, &m.ran);
+    for (int i = 0; i < 20; i++) support_run(m.rt, support_count, &m.ran); /* not all are stopped */
     EXPECT(sch_percentile(m.rt, SCH_POLL_TIME, SCH_ALL_WORKERS, 100) >= long_ns);
     EXPECT(sch_percentile(m.rt, SCH_SCHEDULE_LATENCY, 0, 100) >= long_ns);
     EXPECT(sch_percentile(m.rt, SCH_POLL_TIME, 0, 10) < long_ns);

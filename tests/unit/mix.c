@@ -126,7 +126,7 @@ static void mix_all(void *arg) {
     }
     for (int i = 0; i < 64; i++) EXPECT_EQ(sch_join(task[i]), 0);
     EXPECT_EQ(schi_load_seq(&mix_done), 64);
-    EXPECT_EQ(sch_num_alive_tasks(rt), 0);
+    while (sch_num_alive_tasks(rt) > 0) sch_yield_now(); /* who has told may still be ending */
 }
 
 static void mix_run(unsigned workers, bool lifo, bool standby) {

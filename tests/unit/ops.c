@@ -517,9 +517,10 @@ TEST(ops_in_poll_tasks) {
             EXPECT_EQ(sch_join(task), -ECANCELED);
             EXPECT_EQ(result, -ECANCELED);
         } else {
+            if (how == 2) WAIT_FOR(schi_load_seq(&task->state) & SCHI_WAIT_WAKE); /* no poll */
             EXPECT_EQ(sch_runtime_shutdown(rt, SCH_FOREVER), 0);
             EXPECT_EQ(sch_join(task), -ECANCELED);
-            EXPECT_EQ(result, 1);
+            EXPECT(result == 1 || (how == 3 && result == -ECANCELED)); /* told in its poll */
         }
         if (how < 3) EXPECT_EQ(schi_load_seq(&h.cancelled), how == 0 ? 0u : 1u);
         support_end(rt, &memory);
@@ -652,7 +653,7 @@ TEST(ops_timer_of_a_core_that_computes) {
     sch_runtime *rt = sch_runtime_new(&config);
     EXPECT_EQ(sch_join(sch_spawn(rt, ops_beside_computer, &b)), 0);
     EXPECT(schi_load_seq(&b.done)); /* though the core never got to it */
-    EXPECT(b.late < 2 * SCH_SECOND);
+    EXPECT(b.late < 10 * SCH_SECOND);
     sch_runtime_free(rt);
 }
 
@@ -734,11 +735,13 @@ static void ops_shielded_waits(void *arg) {
     ops_shield *s = (ops_shield *)arg;
     uint64_t until = sch_now() + 5 * SCH_MILLISECOND;
     ops_hand h = ops_by_hand(false), r = ops_by_hand(true);
+    int slept;
     EXPECT_EQ(sch_cancel(sch_self()), 0);
     EXPECT_EQ(sch_sleep(SCH_MILLISECOND), -ECANCELED);
     EXPECT_EQ(sch_shield_begin(until), 0);
-    EXPECT(!sch_cancelled());
-    EXPECT_EQ(sch_sleep(SCH_MILLISECOND), 0);
+    EXPECT(!sch_cancelled() || sch_now() >= until);
+    slept = sch_sleep(SCH_MILLISECOND);
+    EXPECT(slept == 0 || sch_now() >= until); /* the system stopped us for so long */
     EXPECT_EQ(sch_await(&r.op), 7);
     EXPECT_EQ(sch_await(&h.op), -ECANCELED);
     EXPECT(sch_now() >= until);

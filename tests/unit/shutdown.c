@@ -309,6 +309,9 @@ static void shutdown_by_deadline(unsigned workers, sch_fn stuck, bool blocking) 
     item->task = blocking ? sch_spawn_blocking_with(c.rt, &shutdown_stuck_desc, stuck, item)
                           : sch_spawn_with(c.rt, &shutdown_stuck_desc, stuck, item);
     EXPECT_EQ(sch_block_on(c.rt, shutdown_drive, &c), 0);
+    if (stuck == shutdown_shielded && workers > 0) {
+        WAIT_FOR(schi_load_seq(&item->task->state) & SCHI_WAIT_WAKE);
+    }
     EXPECT_EQ(sch_stragglers(c.rt, names, 4), 3);
     uint64_t start = sch_now();
     EXPECT_EQ(sch_runtime_shutdown(c.rt, 20 * SCH_MILLISECOND), -ETIMEDOUT);

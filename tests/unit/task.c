@@ -241,6 +241,7 @@ static void task_wakes_work(void *arg, unsigned me) {
         if (schi_task_wake(&w->task)) task_queue(w);
         for (uint32_t n = schi_rng_below(&rng, 60); n > 0; n--) schi_cpu_relax();
         if (schi_rng_below(&rng, 64) == 0) sched_yield();
+        while (i % 512 == 511 && __atomic_load_n(&w->work, __ATOMIC_RELAXED)) sched_yield();
     }
 }
 

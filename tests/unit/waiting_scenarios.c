@@ -247,6 +247,7 @@ TEST(known_tokio_3019_event_of_a_closed_descriptor) {
     schi_io *record = (schi_io *)io.record;
     EXPECT(record == (schi_io *)old.record); /* else this says nothing */
     sch_task *reader = sch_spawn(rt, waiting_read_one, &io);
+    WAIT_FOR(!(schi_load_seq(&reader->state) & (SCHI_NEW | SCHI_SCHEDULED)));
     waiting_all_asleep(rt);
     for (int now = 0; now < 2; now++) {
         uint32_t before = schi_load_seq(&record->ready);
