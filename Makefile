@@ -135,7 +135,7 @@ platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 
 check: tested ## test and all of the above as far as 15 minutes go: LIGHT ones at their shortest
 	@LIGHT="cross process stress page trace" $(RUN) lint include matrix model \
-		examples/httpd,process,stress,fuzz+fault kqueue+asan,musl,aarch64 \
+		examples/httpd,process,stress,fuzz+fault kqueue,musl+asan,aarch64 \
 		tsan,ucontext+embed,valgrind,cross,observe,trace,page,budget
 
 check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak

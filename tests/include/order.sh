@@ -19,7 +19,8 @@ cp tests/include/smoke.c "$jobs_dir/beside/"
 warnings="-Wall -Wextra -Wpedantic -Werror"
 
 # program ROW COLUMN COMPILE FLAGS SOURCE OURS SYSTEM - in the implementation's unit the system
-# header comes before ours, then the other way round; that only with -I unless LEVEL is all.
+# header comes before ours, then the other way round; that only with -I and with the first standard
+# of a compiler unless LEVEL is all.
 program() {
     ours="-DOURS='\"$6\"'" before="-DBEFORE='<$7>'" after="-DAFTER='<$7>'"
     implementation=-DSCHED_IMPLEMENTATION second=-DSECOND_UNIT
@@ -27,8 +28,8 @@ program() {
         implementation="$implementation -DSCH_STATIC" second="$second $implementation"
     fi
     for orders in "$before|$after" "$after|$before"; do
-        case ${LEVEL:-ci}:$2:$orders in
-        all:* | *:-I:* | *:"$before|"*) ;;
+        case ${LEVEL:-ci}:$first:$2:$orders in
+        all:* | *:yes:-I:* | *:"$before|"*) ;;
         *) continue ;;
         esac
         job "$1" "$2" "$3 $warnings $4 $ours ${orders%|*} $implementation -c $5 -o \$dir/1.o &&
@@ -40,11 +41,9 @@ program() {
 # compiler ROW COMPILE HEADER... - all ways to reach ours with each of the system headers
 # every: all ways with the first standard of a compiler, the others have -I only unless LEVEL is all
 compiler() {
-    row=$1 compile=$2
-    case $row in
-    *c17 | *-20 | clang++* | musl*) every=${LEVEL:-ci} ;;
-    *) every=all ;;
-    esac
+    row=$1 compile=$2 first=yes every=all
+    case $row in *c17 | *gnu17 | *-20) first=no every=${LEVEL:-ci} ;; esac
+    case $row in clang++* | musl*) every=${LEVEL:-ci} ;; esac
     shift 2
     if ! command -v "${compile%% *}" >/dev/null 2>&1; then
         jobs_skip "$row: ${compile%% *} not found"
