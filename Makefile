@@ -134,9 +134,9 @@ platforms:   ## unit tests with musl, on AArch64 (qemu) and with ucontext stacks
 	@$(RUN) platforms
 
 check: tested ## test and all of the above as far as 15 minutes go: LIGHT ones at their shortest
-	@LIGHT="cross process stress page trace" $(RUN) lint include matrix model \
+	@LIGHT="cross process stress page trace" FETCHED=1 $(RUN) lint include matrix+fetch model \
 		examples/httpd,process,stress,fuzz+fault kqueue,musl+asan,aarch64 \
-		tsan,ucontext+embed,valgrind,cross,observe,trace,page,budget
+		tsan,ucontext,cross+embed,valgrind,observe,trace,page,budget
 
 check-all:   ## everything, hours: each compiler's sanitizers, all mutants, BUDGET seconds of each soak
 	@LEVEL=all $(RUN) lint include matrix unit api examples process fault model stress fuzz asan \

@@ -28,7 +28,7 @@ trap 'rm -f "$totals"' EXIT
 have() { command -v "${1%% *}" >/dev/null 2>&1; }
 
 if have timeout; then
-    limit() { timeout "$part_limit" "$@"; }
+    limit() { timeout -k 10 "$part_limit" "$@"; }
 else
     limit() { "$@"; }
 fi
@@ -285,6 +285,7 @@ one() { # the part of this name
     include) part include sh tests/include/order.sh ;;
     matrix) part matrix sh tests/include/matrix.sh ;;
     lint) part lint sh tests/lint/lint.sh ;;
+    fetch) part fetch sh tests/fetch.sh ;;
     *) echo "run.sh: no part is called $1" >&2; exit 2 ;;
     esac
 }

