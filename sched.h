@@ -1256,7 +1256,7 @@ extern long schi_libc_syscall(long number, ...) __asm__("syscall");
 #define SCHI_STATIC_ASSERT(c, text) _Static_assert(c, text)
 #endif
 #define SCHI_NOINLINE __attribute__((noinline))
-#define SCHI_INLINE inline __attribute__((always_inline)) /* where constants must fold */
+#define SCHI_INLINE inline __attribute__((always_inline)) /* constants must fold, or calls cost */
 #define SCHI_UNUSED __attribute__((unused))
 #define SCHI_LIKELY(c) __builtin_expect(!!(c), 1)
 #define SCHI_UNLIKELY(c) __builtin_expect(!!(c), 0)
@@ -7099,7 +7099,7 @@ static void schi_core_hand_off(schi_thread *th, schi_core *core) {
 }
 
 /* Go on without a core. The place is reserved. Nothing queued: lend it, else hand it over. */
-static void schi_core_leave(schi_thread *th) {
+static SCHI_INLINE void schi_core_leave(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_core *core = th->core;
     SCHI_ASSERT(core && !core->next && !th->searching);
@@ -7126,7 +7126,7 @@ static void schi_core_leave(schi_thread *th) {
 }
 
 /* Have a core again: the one that was lent, or an idle one. false: neither is to be had. */
-static bool schi_core_return(schi_thread *th) {
+static SCHI_INLINE bool schi_core_return(schi_thread *th) {
     sch_runtime *rt = th->rt;
     schi_core *core = th->lent;
     unsigned index;
