@@ -27,7 +27,8 @@ esac
 ZIG_GLOBAL_CACHE_DIR=$PWD/build/zig/cache ZIG_LOCAL_CACHE_DIR=$PWD/build/zig/cache
 export ZIG_GLOBAL_CACHE_DIR ZIG_LOCAL_CACHE_DIR
 zig=${ZIG:-build/zig/node_modules/.bin/zig}
-if ! command -v "$zig" >/dev/null 2>&1 && [ -z "${ZIG:-}${FETCHED:-}" ] && command -v npm >/dev/null 2>&1; then
+if ! command -v "$zig" >/dev/null 2>&1 && [ -z "${ZIG:-}${FETCHED:-}" ] &&
+    command -v npm >/dev/null 2>&1; then
     mkdir -p build/zig
     limit=
     command -v timeout >/dev/null 2>&1 && limit="timeout -k 5 150"

@@ -208,8 +208,7 @@ function percentile(metrics, name, part) {
       assert.ok(more >= 300 && more <= 310, `${name}: ${more} more after 300 connections`);
     }
     await eventually("the tile", async () => {
-      const alive = await counter("num_alive_tasks");
-      assert.strictEqual(Number(await text("#tile-alive b")), alive);
+      assert.strictEqual(Number(await text("#tile-alive b")), (await settled()).num_alive_tasks);
     });
   });
 

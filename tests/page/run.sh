@@ -1,7 +1,7 @@
 #!/bin/sh
-# run.sh [LEVEL|screenshots|fetch] - the live page of docs/examples/httpd -m, in headless Chromium (Debian
-# package chromium; CHROMIUM names another) driven by playwright-core, with axe-core for what makes
-# a page accessible. Both come from npm into build/page at the first run, in the versions of
+# run.sh [LEVEL|screenshots|fetch] - the live page of docs/examples/httpd -m, in headless Chromium
+# (Debian package chromium; CHROMIUM names another) driven by playwright-core, with axe-core for what
+# makes a page accessible. Both come from npm into build/page at the first run, in the versions of
 # package.json; `fetch` does only that, FETCHED=1 says that it has been done.
 #   smoke        that httpd_page.h is made from sched.html; what of the page takes a moment
 #   ci           all of the page

