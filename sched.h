@@ -1263,6 +1263,12 @@ extern long schi_libc_syscall(long number, ...) __asm__("syscall");
 #define SCHI_ALIGNED(n) __attribute__((aligned(n)))
 #define schi_prefetch(address) __builtin_prefetch((address), 1) /* to be written soon */
 
+/* The lines of so many bytes. Always inline: gcc drops calls of a function that does nothing but
+ * prefetch. */
+static SCHI_INLINE void schi_fetch(const char *at, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) schi_prefetch(at + i);
+}
+
 /* Which sanitizer watches, and functions that none may touch. */
 #if defined(__SANITIZE_THREAD__)
 #define SCHI_TSAN 1
@@ -3293,10 +3299,16 @@ static SCHI_INDEX schi_runq_room(schi_runq *q) {
     return (SCHI_INDEX)(SCH_RUNQ_CAP - (SCHI_INDEX)(tail - steal));
 }
 
-/* Many pushes at once: set the slots behind the last, i < room, then extend by so many. Owner. */
+/* Many pushes at once: set the slots behind the last, i < room, then extend by so many. What is set
+ * and not yet extended to is the owner's alone. Owner. */
 static void schi_runq_set(schi_runq *q, SCHI_INDEX i, schi_node *node) {
     SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: only we write it */
     schi_wr(&q->slots[(SCHI_INDEX)(tail + i) & SCHI_RUNQ_MASK], node); /* ours alone, by I3 */
+}
+
+static schi_node *schi_runq_unseen(schi_runq *q, SCHI_INDEX i) {
+    SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: only we write it */
+    return schi_rd(&q->slots[(SCHI_INDEX)(tail + i) & SCHI_RUNQ_MASK]); /* as in set */
 }
 
 static void schi_runq_extend(schi_runq *q, SCHI_INDEX n) {
@@ -3405,8 +3417,8 @@ static void schi_runq_steal_end(schi_runq *victim) {
     }
 }
 
-/* Move half of the victim's tasks to our ring and return the first of them, or NULL. *count gets
- * how many there were. Owner of `to`, whose ring must be at most half full. */
+/* Take half of the victim's tasks: the first is returned, or NULL, the others are set in our ring,
+ * not extended. *count: how many with it. Owner of `to`, which must be at most half full. */
 static schi_node *schi_runq_steal(schi_runq *victim, schi_runq *to, SCHI_INDEX *count) {
     SCHI_INDEX from = 0, n;
     schi_node *first;
@@ -3420,7 +3432,6 @@ static schi_node *schi_runq_steal(schi_runq *victim, schi_runq *to, SCHI_INDEX *
                       schi_rd(&victim->slots[(SCHI_INDEX)(from + i) & SCHI_RUNQ_MASK]));
     }
     schi_runq_steal_end(victim);
-    if (n > 1) schi_runq_extend(to, (SCHI_INDEX)(n - 1));
     *count = n;
     return first;
 }
@@ -3607,14 +3618,15 @@ static uint64_t schi_inject_len(schi_inject *q, uint64_t *total) {
     return len;
 }
 
-/* Take one part of so many of what is known to be inside, at most max tasks, and of those behind
- * the first no more than `to` has room for, where they go in order. Returns the first; *n: how many
- * with it. Owner of `to`. */
+/* Take one part of so many of what is known to be inside, at most max tasks: the first is returned,
+ * the others, no more than `to` has room for, are set in it in order, not extended. *count: how
+ * many with the first. Owner of `to`. */
 static schi_node *schi_inject_pop(schi_inject *q, uint64_t parts, uint64_t max, schi_runq *to,
-                                  uint64_t *n) {
+                                  SCHI_INDEX *count) {
     uint64_t share, room = (uint64_t)schi_runq_room(to) + 1;
+    SCHI_INDEX n = 0;
     schi_node *first, *node;
-    *n = 0;
+    *count = 0;
     if (schi_inject_is_empty(q)) return NULL;
     if (max > room) max = room;
     schi_lock(&q->lock);
@@ -3622,17 +3634,17 @@ static schi_node *schi_inject_pop(schi_inject *q, uint64_t parts, uint64_t max, 
     share = (q->turned - q->popped) / parts + 1;
     if (max > share) max = share;
     first = node = schi_load_rlx(&q->first); /* rlx: under the lock */
-    while (node != NULL && *n < max) {
-        if (*n > 0) schi_runq_set(to, (SCHI_INDEX)(*n - 1), node);
+    while (node != NULL && n < max) {
+        if (n > 0) schi_runq_set(to, (SCHI_INDEX)(n - 1), node);
         node = schi_rd(&node->next);
-        *n += 1;
+        n++;
     }
-    if (*n > 0) {
+    if (n > 0) {
         schi_store_rel(&q->first, node); /* rel: pairs with acq in is_empty */
-        q->popped += *n;
+        q->popped += n;
     }
     schi_unlock(&q->lock);
-    if (*n > 1) schi_runq_extend(to, (SCHI_INDEX)(*n - 1));
+    *count = n;
     return first;
 }
 
@@ -4832,16 +4844,29 @@ static void schi_stack_retire(schi_stack *s, size_t page) {
     s->ready = false;
 }
 
-/* What a switch to this stack touches: its record and the frames below it. Always inline: gcc drops
- * calls of a function that does nothing but prefetch. */
+/* What a switch to this stack touches: the begin of its record, and the frames below it. */
+#define SCHI_STACK_HOT 128
+
 static SCHI_INLINE void schi_stack_prefetch(const schi_stack *s) {
-    const char *record = (const char *)s;
-    if (!s) return;
-    schi_prefetch(record);
-    schi_prefetch(record + 64);
-    schi_prefetch(record - 64);
-    schi_prefetch(record - 128);
-    schi_prefetch(record - 192);
+    if (s) schi_fetch((const char *)s - 192, 192 + SCHI_STACK_HOT);
+}
+
+/* The same for one of many, which have left the cache. First the record, and when that is there,
+ * what is on the stack, or as much of it as the way back to the task's function may need. */
+#define SCHI_STACK_FETCH 640
+
+static SCHI_INLINE void schi_stack_fetch_record(const schi_stack *s) {
+    schi_fetch((const char *)s, SCHI_STACK_HOT);
+}
+
+static SCHI_INLINE void schi_stack_fetch_frames(const schi_stack *s) {
+#if !SCHI_UCONTEXT
+    const char *sp = (const char *)s->ctx.sp;
+    size_t used = (size_t)((const char *)s - sp);
+    schi_fetch(sp, used < SCHI_STACK_FETCH ? used : SCHI_STACK_FETCH);
+#else
+    (void)s;
+#endif
 }
 
 static void schi_stack_check(schi_stack *s) {
@@ -5288,7 +5313,7 @@ typedef struct schi_io {
     SCHI_ATOMIC(uint64_t) word;  /* any */
     SCHI_ATOMIC(uint32_t) ready; /* any clears, under lock sets */
     schi_spinlock lock;
-    sch_io_op *waiting;          /* under lock */
+    SCHI_ATOMIC(sch_io_op *) waiting; /* written under lock */
     sch_runtime *rt;             /* fixed */
     uint32_t index;              /* fixed */
     uint32_t process;            /* fixed: schi_process() */
@@ -5456,13 +5481,14 @@ static void schi_io_unlink(schi_io *io, sch_io_op *op) {
     if (prev) {
         prev->call.next = next;
     } else {
-        io->waiting = next;
+        schi_store_rlx(&io->waiting, next); /* rlx: under the lock */
     }
     op->call.linked = false;
 }
 
 /* Wait for an event. false: what it wants is ready, or the descriptor is closing. */
 static bool schi_io_link(schi_driver *d, schi_io *io, sch_io_op *op) {
+    sch_io_op *first;
     bool may;
     schi_spin_lock(&io->lock);
     /* rlx: under lock; whoever closes takes the lock after it has said so. */
@@ -5470,10 +5496,11 @@ static bool schi_io_link(schi_driver *d, schi_io *io, sch_io_op *op) {
           !(schi_load_rlx(&io->word) & SCHI_IO_CLOSING) && /* rlx: as above */
           !schi_load_seq(&d->stopped);
     if (may) {
-        op->call.next = io->waiting;
+        first = schi_load_rlx(&io->waiting); /* rlx: under the lock */
+        op->call.next = first;
         op->call.prev = NULL;
-        if (io->waiting) io->waiting->call.prev = op;
-        io->waiting = op;
+        if (first) first->call.prev = op;
+        schi_store_rlx(&io->waiting, op); /* rlx: under the lock */
         op->call.linked = true;
     }
     schi_spin_unlock(&io->lock);
@@ -6453,6 +6480,19 @@ static bool schi_poll_task_claim(sch_task *task) {
 /* Have one granted, if that is ours to do. Whoever it is, what its operation is in may be gone as
  * soon as the operation's state says that it is done; a waiter that was claimed before, or a task
  * that is ours or that we refer to, is not. */
+/* Who waits for this will be claimed, granted and run, one line after the other: fetch them at
+ * once. What waits on a stack does so in a frame of sch_await, near both ends of what is used. */
+#define SCHI_WAIT_BELOW 320
+#define SCHI_WAIT_ABOVE 384
+
+static SCHI_INLINE void schi_waiter_fetch(const sch_op *op) {
+    if (op->in_poll_task) {
+        schi_prefetch(op->waiter);
+    } else {
+        schi_fetch((const char *)op->waiter - SCHI_WAIT_BELOW, SCHI_WAIT_BELOW + SCHI_WAIT_ABOVE);
+    }
+}
+
 static void schi_expire(schi_expired *out, void *waiter, bool for_poll) {
     if (for_poll) {
         out->list[out->num].waiter = NULL;
@@ -6507,7 +6547,7 @@ static bool schi_wheel_collect(schi_wheel *w, schi_wheel *own, uint64_t now,
     do {
         room = SCHI_EXPIRE_BATCH - out->num;
         for (n = 0; n < room && (due[n] = schi_wheel_expire(w, now)) != NULL; n++) {
-            schi_prefetch(due[n]->op.waiter);
+            schi_waiter_fetch(&due[n]->op);
         }
         for (unsigned i = 0; i < n; i++) schi_wheel_fire(w, due[i], now, out);
     } while (n == room && n > 0);
@@ -6554,7 +6594,7 @@ static void schi_timers_serve(schi_thread *th) {
 /* Take those off a descriptor's list that wait for one of these bits. false: there are more than
  * fit. Under its lock. */
 static bool schi_io_take(schi_io *io, uint32_t bits, bool closed, schi_expired *out) {
-    sch_io_op *op = io->waiting, *next;
+    sch_io_op *op = schi_load_rlx(&io->waiting), *next; /* rlx: under the lock */
     for (; op; op = next) {
         next = op->call.next;
         if (!(op->call.want & bits)) continue;
@@ -6564,6 +6604,7 @@ static bool schi_io_take(schi_io *io, uint32_t bits, bool closed, schi_expired *
             op->op.result = -ECANCELED;
             op->call.waited = false;
         }
+        schi_waiter_fetch(&op->op);
         schi_expire(out, op->op.waiter, op->op.in_poll_task);
         /* rel: pairs with acq in get. */
         schi_store_rel(schi_op_state(&op->op), (uint32_t)(closed ? SCHI_OP_DONE : SCHI_OP_RETRY));
@@ -6590,8 +6631,20 @@ static bool schi_io_event(schi_driver *d, const schi_ready *event, schi_expired 
 }
 
 /* The same for many; those who waited are granted. */
+/* These are served next. Descriptors that have been quiet are out of cache, and so is who waits for
+ * them: fetch the records of all, then the operations. */
+static void schi_io_fetch(schi_driver *d, const schi_ready *events, unsigned n) {
+    for (unsigned i = 0; i < n; i++) schi_prefetch(schi_io_at(d, (uint32_t)events[i].token));
+    for (unsigned i = 0; i < n; i++) {
+        schi_io *io = schi_io_at(d, (uint32_t)events[i].token);
+        sch_io_op *op = io ? schi_load_rlx(&io->waiting) : NULL; /* rlx: it is not followed */
+        if (op) schi_fetch((const char *)op, sizeof *op);
+    }
+}
+
 static void schi_io_serve(schi_thread *th, const schi_ready *events, unsigned n) {
     schi_expired due;
+    schi_io_fetch(&th->rt->driver, events, n);
     for (unsigned i = 0; i < n;) {
         due.num = 0;
         while (i < n && schi_io_event(&th->rt->driver, &events[i], &due)) i++;
@@ -6793,11 +6846,37 @@ static inline schi_node *schi_core_take_lifo(schi_core *core) {
     return core->alone ? schi_lifo_take_alone(&core->q) : schi_lifo_take_own(&core->q);
 }
 
+static const schi_stack *schi_stack_of(schi_node *node) { return schi_task_of(node)->on.stack; }
+
+/* Of many tasks that come together most have been out of cache for long, or are in another's, and
+ * each switch would wait for one line of the stack after the other. So fetch all at once of those n
+ * that are set in our ring and not yet shown: what thieves may take we must not read (K2). They are
+ * mostly of a kind, as the first is. */
+static void schi_core_fetch(schi_core *core, SCHI_INDEX n) {
+    if (!schi_stack_of(schi_runq_unseen(&core->q, 0))) return;
+    for (SCHI_INDEX i = 0; i < n; i++) {
+        const schi_stack *stack = schi_stack_of(schi_runq_unseen(&core->q, i));
+        if (stack) schi_stack_fetch_record(stack);
+    }
+    for (SCHI_INDEX i = 0; i < n; i++) {
+        const schi_stack *stack = schi_stack_of(schi_runq_unseen(&core->q, i));
+        if (stack) schi_stack_fetch_frames(stack);
+    }
+}
+
+/* A batch of count tasks is ours: the first, and others that are set in our ring; show those. */
+static void schi_core_receive(schi_core *core, SCHI_INDEX count) {
+    if (count < 2) return;
+    schi_core_fetch(core, (SCHI_INDEX)(count - 1));
+    schi_runq_extend(&core->q, (SCHI_INDEX)(count - 1));
+}
+
 /* Take a part of the injector, at most max tasks: one is returned, the others go to our ring. */
 static sch_task *schi_take_injected(schi_core *core, uint64_t parts, uint64_t max) {
-    uint64_t n;
+    SCHI_INDEX n;
     schi_node *node = schi_inject_pop(&core->rt->inject, parts, max, &core->q, &n);
     if (!node) return NULL;
+    schi_core_receive(core, n);
     SCHI_CHECK(schi_runq_check(&core->q));
     schi_count(&core->m.injected, n);
     schi_count(&core->m.inject_batches, 1);
@@ -7734,6 +7813,7 @@ static sch_task *schi_steal_from(schi_thread *th, schi_core *victim) {
     if (error) return NULL;
     node = ring ? schi_runq_steal(&victim->q, &th->core->q, &count) : NULL;
     if (node) {
+        schi_core_receive(th->core, count);
         task = schi_stolen(th, victim, node, count);
     } else if (slot && (node = schi_lifo_take(&victim->q)) != NULL) {
         schi_count(&th->core->m.lifo_steals, 1);
@@ -8093,6 +8173,7 @@ static void schi_nap_collect(schi_thread *th, schi_nap *nap) {
     sch_runtime *rt = th->rt;
     uint64_t now = schi_clock(rt);
     unsigned woken;
+    schi_io_fetch(&rt->driver, nap->events, nap->num_events);
     while (nap->served < nap->num_events &&
            schi_io_event(&rt->driver, &nap->events[nap->served], &nap->due)) {
         nap->served++;

@@ -214,6 +214,7 @@ static void ring_own(ring_case *r) {
 static void ring_steal(ring_case *r, unsigned from, unsigned me, unsigned *next) {
     SCHI_INDEX count = 0, half = SCH_RUNQ_CAP / 2;
     schi_node *node = schi_runq_steal(&r->q[from], &r->q[me], &count);
+    if (count > 1) schi_runq_extend(&r->q[me], (SCHI_INDEX)(count - 1));
     MODEL_EXPECT((node != NULL) == (count > 0) && count <= half);
     if (node) parcel_take_in_order(node, next);
 }
@@ -736,9 +737,11 @@ static bool post_two(post_case *p, unsigned id) {
 static uint64_t post_pop(post_case *p, unsigned me, uint64_t max, unsigned batch,
                          unsigned next[2]) {
     schi_node *node;
-    uint64_t n, seen = 0;
+    SCHI_INDEX n;
+    uint64_t seen = 0;
     MODEL_EXPECT(schi_inject_len(&p->q, NULL) <= p->sent);
     node = schi_inject_pop(&p->q, 1, max, &p->ring[me], &n);
+    if (n > 1) schi_runq_extend(&p->ring[me], (SCHI_INDEX)(n - 1));
     MODEL_EXPECT(n <= max);
     for (; node; node = schi_runq_pop(&p->ring[me]), seen++) {
         parcel_take_in_order(node, &next[parcel_of(node)->id >= batch]);
@@ -824,20 +827,21 @@ static void post_into_stolen(void *shared, unsigned me) {
     post_ring *p = (post_ring *)shared;
     ring_case *r = &p->ring;
     unsigned next = 0;
-    uint64_t n;
+    SCHI_INDEX n;
     if (me > 0) {
         ring_steal(r, 0, me, &next);
         ring_drain(&r->q[me], &next);
         return;
     }
     parcel_take_in_order(schi_inject_pop(&p->q, 1, 1 + SCH_RUNQ_CAP, &r->q[0], &n), &next);
+    if (n > 1) schi_runq_extend(&r->q[0], (SCHI_INDEX)(n - 1));
 }
 
 MODEL(inject_into_stolen, .bound = 3) {
     post_ring *p = (post_ring *)model_new(sizeof *p);
     ring_case *r = &p->ring;
     unsigned next = 0;
-    uint64_t n;
+    SCHI_INDEX n;
     schi_node *node = NULL;
     for (unsigned i = 0; i <= RING_THIEVES; i++) schi_runq_init(&r->q[i], 0);
     MODEL_EXPECT(schi_inject_init(&p->q) == 0);
@@ -851,6 +855,7 @@ MODEL(inject_into_stolen, .bound = 3) {
     ring_drain(&r->q[0], &next);
     node = schi_inject_pop(&p->q, 1, 1 + SCH_RUNQ_CAP, &r->q[0], &n);
     if (node) parcel_take_in_order(node, &next);
+    if (n > 1) schi_runq_extend(&r->q[0], (SCHI_INDEX)(n - 1));
     schi_inject_drop(&p->q);
     ring_end(r);
 }
@@ -910,7 +915,7 @@ static void dance_work(void *shared, unsigned me) {
 /* Whoever leaves because somebody else will come is right. */
 static void dance_run(void (*leave)(dance_case *x), unsigned cores, bool searching) {
     dance_case *x = (dance_case *)model_new(sizeof *x);
-    uint64_t n;
+    SCHI_INDEX n;
     x->b = bare_new(cores, 1, false);
     bare_hold_cores(x->b, 1);
     if (searching) MODEL_EXPECT(schi_idle_try_search(&x->b->rt->idle));

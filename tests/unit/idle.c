@@ -389,7 +389,7 @@ static void idle_meet(idle_dance *x, size_t meeting) {
 
 static void idle_dance_work(void *arg, unsigned me) {
     idle_dance *x = (idle_dance *)arg;
-    uint64_t n;
+    SCHI_INDEX n;
     schi_rng rng;
     schi_rng_init(&rng, test_seed() + me);
     for (size_t i = 0; i < x->rounds; i++) {

@@ -34,11 +34,14 @@ static bool inject_put(schi_inject *q, inject_item *items, size_t n) {
 /* Pop into an empty ring and out of it: all[] gets what came, in order; returns how many. */
 static uint64_t inject_pop(schi_inject *q, uint64_t parts, uint64_t max, schi_node **all) {
     schi_runq *ring = (schi_runq *)aligned_alloc(SCH_CACHELINE, sizeof *ring);
-    uint64_t n = 0, i = 0;
+    SCHI_INDEX n = 0;
+    uint64_t i = 0;
     if (!ring) abort();
     schi_runq_init(ring, (SCHI_INDEX)test_random());
     all[0] = schi_inject_pop(q, parts, max, ring, &n);
     EXPECT_EQ(all[0] != NULL, n > 0);
+    EXPECT_EQ(schi_runq_len(ring), 0); /* ours alone so far */
+    if (n > 1) schi_runq_extend(ring, (SCHI_INDEX)(n - 1));
     while (all[i] && ++i <= INJECT_MAX) all[i] = schi_runq_pop(ring);
     EXPECT_EQ(i, n);
     free(ring);
@@ -107,13 +110,17 @@ TEST(inject_into_full) {
     if (!ring) abort();
     for (unsigned full = 0; full <= SCH_RUNQ_CAP; full += SCH_RUNQ_CAP / 8) {
         schi_inject q;
-        uint64_t n = 0;
+        SCHI_INDEX n = 0;
         EXPECT_EQ(schi_inject_init(&q), 0);
         EXPECT(inject_put(&q, items, total));
         schi_runq_init(ring, (SCHI_INDEX)test_random());
         for (unsigned i = 0; i < full; i++) EXPECT(schi_runq_push(ring, &before[i].node) > 0);
         EXPECT(schi_inject_pop(&q, 1, total, ring, &n) == &items[0].node);
         EXPECT_EQ(n, SCH_RUNQ_CAP - full + 1);
+        for (SCHI_INDEX i = 0; i + 1 < n; i++) {
+            EXPECT(schi_runq_unseen(ring, i) == &items[i + 1].node);
+        }
+        if (n > 1) schi_runq_extend(ring, n - 1);
         EXPECT_EQ(schi_inject_len(&q, NULL), total - n);
         schi_runq_check(ring);
         for (unsigned i = 0; i < full; i++) EXPECT(schi_runq_pop(ring) == &before[i].node);

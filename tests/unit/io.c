@@ -1283,7 +1283,7 @@ TEST(io_rules_of_readiness) {
     EXPECT(!(schi_load_seq(&record->ready) & SCHI_READABLE));
     EXPECT(schi_io_link(&rt->driver, record, &op));
     EXPECT_EQ(schi_io_cancel(&op.op), SCH_OP_REMOVED);
-    EXPECT(record->waiting == NULL);
+    EXPECT(schi_load_rlx(&record->waiting) == NULL);
     schi_or_acqrel(&record->word, SCHI_IO_CLOSING);
     EXPECT(!schi_io_link(&rt->driver, record, &op));
     schi_and_acqrel(&record->word, ~SCHI_IO_CLOSING);

@@ -42,6 +42,13 @@ static void runq_expect_pops(schi_runq *q, unsigned first, unsigned n) {
     EXPECT_EQ(schi_runq_len(q), 0);
 }
 
+/* The first of them; the others are in the ring. */
+static schi_node *runq_steal(schi_runq *victim, schi_runq *to, SCHI_INDEX *count) {
+    schi_node *first = schi_runq_steal(victim, to, count);
+    if (*count > 1) schi_runq_extend(to, (SCHI_INDEX)(*count - 1));
+    return first;
+}
+
 TEST(runq_full) {
     runq_item *items = runq_items(RUNQ_CAP + 1);
     schi_runq q;
@@ -84,7 +91,7 @@ TEST(runq_steal_half) {
         unsigned half = (n + 1) / 2;
         runq_fill(&victim, items, 0, n);
         runq_fill(&thief, items, 0, 0);
-        EXPECT_EQ(runq_id(schi_runq_steal(&victim, &thief, &count)), n ? 0 : -1);
+        EXPECT_EQ(runq_id(runq_steal(&victim, &thief, &count)), n ? 0 : -1);
         EXPECT_EQ(count, half);
         schi_runq_check(&victim), schi_runq_check(&thief);
         EXPECT_EQ(schi_runq_len(&thief), half ? half - 1 : 0);
@@ -102,7 +109,7 @@ TEST(runq_steal_into_full) {
         unsigned half = n <= RUNQ_CAP / 2 ? RUNQ_CAP / 2 : 0;
         runq_fill(&thief, items, 0, n);
         runq_fill(&victim, items, RUNQ_CAP, RUNQ_CAP);
-        EXPECT_EQ(runq_id(schi_runq_steal(&victim, &thief, &count)), half ? RUNQ_CAP : -1L);
+        EXPECT_EQ(runq_id(runq_steal(&victim, &thief, &count)), half ? RUNQ_CAP : -1L);
         EXPECT_EQ(count, half);
         EXPECT_EQ(schi_runq_len(&victim), RUNQ_CAP - half);
         EXPECT_EQ(schi_runq_len(&thief), n + (half ? half - 1 : 0));
@@ -124,7 +131,7 @@ TEST(runq_steal_in_two_steps) {
         runq_fill(&other, items, 0, 0);
         if (!EXPECT_EQ(schi_runq_steal_begin(&q, RUNQ_CAP, &from), half)) break;
         EXPECT_EQ(schi_runq_len(&q), n - half);
-        EXPECT(schi_runq_steal(&q, &other, &count) == NULL);
+        EXPECT(runq_steal(&q, &other, &count) == NULL);
         EXPECT_EQ(count, 0);
         EXPECT_EQ(schi_runq_take_half(&q, &first, &last), 0);
         while (schi_runq_push(&q, &items[next].node)) next++; /* CAP, less what is claimed */
@@ -134,7 +141,7 @@ TEST(runq_steal_in_two_steps) {
         EXPECT_EQ(schi_runq_push(&q, &items[next].node), 0); /* popping makes no room meanwhile */
         /* Into a ring that is being stolen from: what is claimed counts as occupied. */
         runq_fill(&other, items, 0, 2);
-        EXPECT(schi_runq_steal(&other, &q, &count) == NULL);
+        EXPECT(runq_steal(&other, &q, &count) == NULL);
         for (unsigned i = 0; i < half; i++) {
             EXPECT_EQ(runq_id(schi_rd(&q.slots[(SCHI_INDEX)(from + i) & SCHI_RUNQ_MASK])), i);
         }
@@ -213,7 +220,7 @@ TEST(runq_random) {
         } else {
             unsigned half = (theirs->end - theirs->begin + 1) / 2;
             if (length > RUNQ_CAP / 2) half = 0;
-            node = schi_runq_steal(&rings[!me], &rings[me], &n);
+            node = runq_steal(&rings[!me], &rings[me], &n);
             if (!EXPECT_EQ(n, half) || !EXPECT_EQ(node != NULL, half > 0)) break;
             if (half == 0) continue;
             EXPECT_EQ(runq_id(node), runq_model_pop(theirs));
@@ -297,13 +304,13 @@ static void runq_produce(runq_stress *s, schi_rng *rng) {
 static void runq_steal_some(runq_stress *s, unsigned me, schi_rng *rng) {
     schi_node *node;
     SCHI_INDEX n = 0;
-    uint64_t from_inject;
+    SCHI_INDEX from_inject;
     bool kept;
     unsigned other = (me + 1 + schi_rng_below(rng, 3)) % 4; /* the producer's, another thief's */
     kept = schi_load_rlx(&s->rings[other].bias.state) == SCHI_PRIVATE;
     if (schi_runq_visit(&s->rings[other]) == 0) {
         __atomic_fetch_add(&s->taken_back, (size_t)kept, __ATOMIC_RELAXED);
-        node = schi_runq_steal(&s->rings[other], &s->rings[me], &n);
+        node = runq_steal(&s->rings[other], &s->rings[me], &n);
         EXPECT_EQ(node != NULL, n > 0);
         if (node) runq_take(s, node);
         if (n > 1) __atomic_fetch_add(&s->steals, (size_t)1, __ATOMIC_RELAXED);
@@ -315,6 +322,7 @@ static void runq_steal_some(runq_stress *s, unsigned me, schi_rng *rng) {
         schi_runq_part(&s->rings[other]);
     }
     node = schi_inject_pop(&s->inject, 1, 1 + schi_rng_below(rng, 40), &s->rings[me], &from_inject);
+    if (from_inject > 1) schi_runq_extend(&s->rings[me], (SCHI_INDEX)(from_inject - 1));
     if (node) runq_put(s, me, node);
 }
 
