@@ -2000,8 +2000,9 @@ static void schi_alarm_wait(schi_alarm *a, uint64_t deadline) {
  *                            -EPERM: always ready; -EEXIST, -EBADF, the system's own
  *   schi_poller_remove(p,f)  no more
  *   schi_poller_alarm(p, a)  wait also ends when this alarm rings, until its ring is taken. As add.
- *   schi_poller_wait(p,a,t,out)  until something is ready, or the time t (0: at once): how many of
- *                            out[SCHI_POLL_BATCH] are filled. a: take this alarm's ring; NULL: no.
+ *   schi_poller_wait(p,a,t,out,max)  until something is ready, or the time t (0: at once): how many
+ *                            of out[] are filled, at most max of SCHI_POLL_BATCH, those first that
+ *                            came first. a: take this alarm's ring; NULL: no.
  *   Any thread, at the same time, too: each change is told once, to one of them. */
 #define SCHI_READABLE 1u
 #define SCHI_WRITABLE 2u
@@ -2066,10 +2067,11 @@ static uint32_t schi_poller_bits(uint32_t events) {
     return bits;
 }
 
-static int schi_poller_sleep(schi_poller *p, struct epoll_event *events, uint64_t deadline) {
+static int schi_poller_sleep(schi_poller *p, struct epoll_event *events, int max,
+                             uint64_t deadline) {
     uint64_t now, left;
-    if (deadline == 0) return epoll_wait(p->fd, events, SCHI_POLL_BATCH, 0);
-    if (deadline == UINT64_MAX) return epoll_wait(p->fd, events, SCHI_POLL_BATCH, -1);
+    if (deadline == 0) return epoll_wait(p->fd, events, max, 0);
+    if (deadline == UINT64_MAX) return epoll_wait(p->fd, events, max, -1);
     now = schi_now_ns();
     left = deadline > now ? deadline - now : 0;
 #if defined(SYS_epoll_pwait2)
@@ -2078,20 +2080,20 @@ static int schi_poller_sleep(schi_poller *p, struct epoll_event *events, uint64_
         int n;
         wait[0] = (schi_kernel_time)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
         wait[1] = (schi_kernel_time)(left % SCH_SECOND);
-        n = (int)SCHI_SYS(SYS_epoll_pwait2, p->fd, events, SCHI_POLL_BATCH, wait, NULL, 8);
+        n = (int)SCHI_SYS(SYS_epoll_pwait2, p->fd, events, max, wait, NULL, 8);
         if (n >= 0 || errno == EINTR) return n;
         schi_store_rlx(&p->coarse, 1u); /* rlx: as above */
     }
 #endif
     left = left / SCH_MILLISECOND + (left % SCH_MILLISECOND != 0);
-    return epoll_wait(p->fd, events, SCHI_POLL_BATCH, left > INT32_MAX ? INT32_MAX : (int)left);
+    return epoll_wait(p->fd, events, max, left > INT32_MAX ? INT32_MAX : (int)left);
 }
 
 static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
-                                 schi_ready *out) {
+                                 schi_ready *out, unsigned max) {
     struct epoll_event events[SCHI_POLL_BATCH];
     unsigned num = 0;
-    int n = schi_poller_sleep(p, events, deadline);
+    int n = schi_poller_sleep(p, events, (int)max, deadline);
     for (int i = 0; i < n; i++) {
         uint64_t token = events[i].data.u64, rings;
         if (token < SCHI_TOKEN_TIMER) {
@@ -2105,6 +2107,11 @@ static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t dead
     return num;
 }
 #elif SCHI_KQUEUE && UINTPTR_MAX > UINT32_MAX /* a token must fit into a pointer */
+#if defined(__NetBSD__)
+typedef size_t schi_num_events;
+#else
+typedef int schi_num_events;
+#endif
 typedef struct schi_poller {
     int fd;
 } schi_poller;
@@ -2144,7 +2151,7 @@ static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
 }
 
 static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
-                                 schi_ready *out) {
+                                 schi_ready *out, unsigned max) {
     struct kevent events[SCHI_POLL_BATCH];
     struct timespec wait;
     uint64_t now = deadline == 0 || deadline == UINT64_MAX ? 0 : schi_now_ns();
@@ -2153,7 +2160,7 @@ static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t dead
     int n;
     wait.tv_sec = (time_t)(left / SCH_SECOND > INT32_MAX ? INT32_MAX : left / SCH_SECOND);
     wait.tv_nsec = (long)(left % SCH_SECOND);
-    n = kevent(p->fd, NULL, 0, events, SCHI_POLL_BATCH, deadline == UINT64_MAX ? NULL : &wait);
+    n = kevent(p->fd, NULL, 0, events, (schi_num_events)max, deadline == UINT64_MAX ? NULL : &wait);
     for (int i = 0; i < n; i++) {
         uint64_t token = (uint64_t)(uintptr_t)events[i].udata;
         bool end = (events[i].flags & EV_EOF) != 0;
@@ -2188,8 +2195,8 @@ static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
     return -ENOTSUP;
 }
 static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
-                                 schi_ready *out) {
-    (void)p, (void)mine, (void)deadline, (void)out;
+                                 schi_ready *out, unsigned max) {
+    (void)p, (void)mine, (void)deadline, (void)out, (void)max;
     return 0;
 }
 #endif
@@ -3192,7 +3199,7 @@ static unsigned schi_park_poller(schi_parker *p, schi_alarm *alarm, schi_poller 
     unsigned n = 0;
     /* acqrel: as in schi_park. */
     if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_ALARM)) {
-        n = schi_poller_wait(poller, alarm, deadline, events);
+        n = schi_poller_wait(poller, alarm, deadline, events, SCHI_POLL_BATCH);
     }
     (void)schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY); /* acqrel: as above */
     return n;
@@ -6652,10 +6659,24 @@ static void schi_io_serve(schi_thread *th, const schi_ready *events, unsigned n)
     }
 }
 
+/* How many events to take: as many as fill the ring up to a batch, and if it is full of others, as
+ * are a quarter of the polls until the next time. The system keeps the rest in order. Taken faster
+ * than they are polled they would run over into the injector, and later ones pass them by. */
+static unsigned schi_io_wanted(const schi_thread *th) {
+    unsigned most = SCHI_POLL_BATCH, least, len;
+    if (!th->core) return most;
+    len = (unsigned)schi_runq_len(&th->core->q);
+    least = th->core->event_interval / 4;
+    if (least > most / 4) least = most / 4;
+    if (least == 0) least = 1;
+    return len + least < most ? most - len : least;
+}
+
 /* Ask the driver without waiting. mine: with the watch's alarm. */
 static void schi_io_poll_driver(schi_thread *th, schi_alarm *mine) {
     schi_ready events[SCHI_POLL_BATCH];
-    unsigned n = schi_poller_wait(&th->rt->driver.poller, mine, 0, events);
+    unsigned n = schi_poller_wait(&th->rt->driver.poller, mine, 0, events,
+                                  schi_io_wanted(th));
     schi_count_shared(&th->rt->driver.events, n);
     if (n > 0) schi_see(th, th->rt, SCHI_TRACE_DRIVER, n);
     schi_io_serve(th, events, n);

@@ -1255,7 +1255,8 @@ static bool model_poller_is_ready(const model_poller *p) {
 
 /* mine: take this alarm's ring. */
 static unsigned model_poller_wait(model_site *site, model_poller *p, model_alarm *mine,
-                                  uint64_t deadline, uint64_t *tokens, uint32_t *bits) {
+                                  uint64_t deadline, uint64_t *tokens, uint32_t *bits,
+                                  unsigned max) {
     unsigned n = 0;
     site->hits++;
     model_point(site, true);
@@ -1279,7 +1280,7 @@ static unsigned model_poller_wait(model_site *site, model_poller *p, model_alarm
     }
     model_clock_join(&model_self()->clock, &p->added);
     model_tick();
-    for (uint32_t i = 0; i < p->num; i++) {
+    for (uint32_t i = 0; i < p->num && n < max; i++) {
         if (!p->bits[i]) continue;
         tokens[n] = p->token[i];
         bits[n++] = p->bits[i];

@@ -251,11 +251,11 @@ MODEL_UNUSED static int schi_poller_alarm(schi_poller *p, schi_alarm *a) {
 }
 
 MODEL_UNUSED static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
-                                              schi_ready *out) {
+                                              schi_ready *out, unsigned max) {
     uint64_t tokens[MODEL_POLLED];
     uint32_t bits[MODEL_POLLED];
     unsigned n = MODEL_CALL_(MODEL_ALARM_WAIT, "poller", __COUNTER__, model_poller_wait, p, mine,
-                             deadline, tokens, bits);
+                             deadline, tokens, bits, max);
     for (unsigned i = 0; i < n; i++) out[i].token = tokens[i], out[i].bits = bits[i];
     return n;
 }

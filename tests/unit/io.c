@@ -1931,6 +1931,80 @@ TEST(io_ten_thousand_pipes) {
     free(tasks);
 }
 
+/* More descriptors with news than a ring holds, all the time: who is served writes to the one
+ * before, which waits by then (one worker). So all but one are always ready, and come in turn. */
+typedef struct io_round {
+    struct io_guest *last;
+    unsigned left, over;
+} io_round;
+
+typedef struct io_guest {
+    io_round *round;
+    sch_task *task;
+    sch_io io;
+    int peer;
+    unsigned served;
+} io_guest;
+
+static void io_be_served(void *arg) {
+    io_guest *g = (io_guest *)arg;
+    char byte;
+    while (EXPECT_EQ(sch_read(&g->io, &byte, 1), 1) && g->round->left > 0) {
+        g->served++;
+        if (g->round->last) io_put(g->round->last->peer, "x", 1);
+        g->round->last = g;
+        if (--g->round->left == 0) support_set(&g->round->over, 1);
+    }
+}
+
+#define IO_GUESTS 400u
+
+static void io_invite(void *arg) {
+    io_guest *guests = (io_guest *)arg;
+    for (unsigned i = 0; i < IO_GUESTS; i++) {
+        guests[i].task = sch_spawn(NULL, io_be_served, &guests[i]);
+    }
+}
+
+static void io_serve_crowd(unsigned event_interval) {
+    io_guest *guests = (io_guest *)calloc(IO_GUESTS, sizeof *guests);
+    io_round round = {NULL, IO_GUESTS * 20, 0};
+    sch_config config;
+    if (!guests) abort();
+    memset(&config, 0, sizeof config);
+    config.workers = 1, config.stack_size = 16384, config.event_interval = event_interval;
+    sch_runtime *rt = support_begin(&config);
+    for (unsigned i = 0; i < IO_GUESTS; i++) {
+        guests[i].round = &round;
+        guests[i].peer = io_half(rt, IO_PIPE, &guests[i].io);
+        io_put(guests[i].peer, "x", 1);
+    }
+    EXPECT_EQ(sch_join(sch_spawn(rt, io_invite, guests)), 0);
+    WAIT_FOR(support_get(&round.over) == 1);
+    for (unsigned i = 0; i < IO_GUESTS; i++) io_put(guests[i].peer, "x", 1);
+    for (unsigned i = 0; i < IO_GUESTS; i++) {
+        EXPECT_EQ(sch_join(guests[i].task), 0);
+        EXPECT(guests[i].served >= 12 && guests[i].served <= 30);
+        EXPECT_EQ(sch_io_close(&guests[i].io), 0);
+        close(guests[i].peer);
+    }
+    sch_runtime_free(rt);
+    free(guests);
+}
+
+TEST(io_served_in_turn) {
+    struct rlimit limit, more;
+    EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    more = limit;
+    if (more.rlim_cur < 4 * IO_GUESTS) more.rlim_cur = 4 * IO_GUESTS;
+    if (more.rlim_cur > more.rlim_max) more.rlim_cur = more.rlim_max;
+    if (more.rlim_cur < 3 * IO_GUESTS) SKIP("too few descriptors");
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &more), 0);
+    io_serve_crowd(0);
+    io_serve_crowd(7);
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 /* The driver's promises -------------------------------------------------------------------------*/
 
 typedef struct io_promise {

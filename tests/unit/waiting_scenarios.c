@@ -103,15 +103,18 @@ TEST(known_go_42515_ring_taken_by_another) {
     int peer = waiting_start_driver(rt, &io);
     schi_alarm *alarm = &rt->seats[SCHI_WATCH].alarm;
     schi_ready events[SCHI_POLL_BATCH];
-    (void)schi_poller_wait(&rt->driver.poller, alarm, 0, events);
+    (void)schi_poller_wait(&rt->driver.poller, alarm, 0, events, 1);
     for (uint64_t in = 0; in < 2; in++) {
         const uint64_t start = schi_now_ns(), until = start + IO_LONG;
         schi_alarm_set(alarm, in); /* now, and a nanosecond later */
         if (in) support_nap(2000);
-        for (int i = 0; i < 3; i++) (void)schi_poller_wait(&rt->driver.poller, NULL, 0, events);
-        (void)schi_poller_wait(&rt->driver.poller, alarm, until, events);
+        for (int i = 0; i < 3; i++) {
+            (void)schi_poller_wait(&rt->driver.poller, NULL, 0, events, SCHI_POLL_BATCH);
+        }
+        (void)schi_poller_wait(&rt->driver.poller, alarm, until, events, SCHI_POLL_BATCH);
         EXPECT(schi_now_ns() - start < IO_LONG / 2);
-        (void)schi_poller_wait(&rt->driver.poller, alarm, schi_now_ns() + 1, events); /* taken */
+        (void)schi_poller_wait(&rt->driver.poller, alarm, schi_now_ns() + 1, events,
+                               SCHI_POLL_BATCH); /* taken */
     }
     waiting_stop_driver(&io, peer);
     support_end(rt, &memory);
