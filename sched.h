@@ -5720,6 +5720,7 @@ typedef struct schi_core {
     uint64_t sample_ns, sample_polls; /* being measured */
     uint64_t mean_poll_ns, last_sample_ns;
     uint64_t turn_ns;         /* when the present visit to the tasks began */
+    uint64_t asked_at;        /* polls when the driver was last asked */
     uint64_t gathered_at;     /* polls when a batch of the injector was last taken, ring empty */
     uint64_t turn_end_ns;     /* when the one just before it ended; 0: there was none */
     uint64_t last_id;         /* of the tasks spawned here */
@@ -6484,22 +6485,22 @@ static bool schi_poll_task_claim(sch_task *task) {
     return false;
 }
 
-/* Have one granted, if that is ours to do. Whoever it is, what its operation is in may be gone as
- * soon as the operation's state says that it is done; a waiter that was claimed before, or a task
- * that is ours or that we refer to, is not. */
 /* Who waits for this will be claimed, granted and run, one line after the other: fetch them at
  * once. What waits on a stack does so in a frame of sch_await, near both ends of what is used. */
 #define SCHI_WAIT_BELOW 320
 #define SCHI_WAIT_ABOVE 384
 
 static SCHI_INLINE void schi_waiter_fetch(const sch_op *op) {
-    if (op->in_poll_task) {
+    if (op->in_poll_task || !op->type) { /* a task: also of a shield */
         schi_prefetch(op->waiter);
     } else {
         schi_fetch((const char *)op->waiter - SCHI_WAIT_BELOW, SCHI_WAIT_BELOW + SCHI_WAIT_ABOVE);
     }
 }
 
+/* Have one granted, if that is ours to do. Whoever it is, what its operation is in may be gone as
+ * soon as the operation's state says that it is done; a waiter that was claimed before, or a task
+ * that is ours or that we refer to, is not. */
 static void schi_expire(schi_expired *out, void *waiter, bool for_poll) {
     if (for_poll) {
         out->list[out->num].waiter = NULL;
@@ -6637,7 +6638,6 @@ static bool schi_io_event(schi_driver *d, const schi_ready *event, schi_expired 
     return all;
 }
 
-/* The same for many; those who waited are granted. */
 /* These are served next. Descriptors that have been quiet are out of cache, and so is who waits for
  * them: fetch the records of all, then the operations. */
 static void schi_io_fetch(schi_driver *d, const schi_ready *events, unsigned n) {
@@ -6649,6 +6649,7 @@ static void schi_io_fetch(schi_driver *d, const schi_ready *events, unsigned n) 
     }
 }
 
+/* The same for many; those who waited are granted. */
 static void schi_io_serve(schi_thread *th, const schi_ready *events, unsigned n) {
     schi_expired due;
     schi_io_fetch(&th->rt->driver, events, n);
@@ -6659,24 +6660,23 @@ static void schi_io_serve(schi_thread *th, const schi_ready *events, unsigned n)
     }
 }
 
-/* How many events to take: as many as fill the ring up to a batch, and if it is full of others, as
- * are a quarter of the polls until the next time. The system keeps the rest in order. Taken faster
- * than they are polled they would run over into the injector, and later ones pass them by. */
-static unsigned schi_io_wanted(const schi_thread *th) {
-    unsigned most = SCHI_POLL_BATCH, least, len;
-    if (!th->core) return most;
-    len = (unsigned)schi_runq_len(&th->core->q);
-    least = th->core->event_interval / 4;
-    if (least > most / 4) least = most / 4;
-    if (least == 0) least = 1;
-    return len + least < most ? most - len : least;
+/* How many events to take: as many as fill a quarter of the ring, and if others are there, a
+ * quarter of the polls since the last time. The system keeps the rest in order. Taken faster than
+ * they are polled they would run over into the injector, and later ones pass them by. */
+static unsigned schi_io_wanted(schi_core *core) {
+    uint64_t most = SCH_RUNQ_CAP / 4 < SCHI_POLL_BATCH ? SCH_RUNQ_CAP / 4 : SCHI_POLL_BATCH;
+    uint64_t polls = schi_counted(&core->m.polls), n = (polls - core->asked_at) / 4;
+    uint64_t len = schi_runq_len(&core->q);
+    core->asked_at = polls;
+    if (len + n < most) n = most - len;
+    return n == 0 ? 1 : n < most ? (unsigned)n : (unsigned)most;
 }
 
-/* Ask the driver without waiting. mine: with the watch's alarm. */
+/* Ask the driver without waiting. mine: with the watch's alarm. With a core. */
 static void schi_io_poll_driver(schi_thread *th, schi_alarm *mine) {
     schi_ready events[SCHI_POLL_BATCH];
-    unsigned n = schi_poller_wait(&th->rt->driver.poller, mine, 0, events,
-                                  schi_io_wanted(th));
+    unsigned max = schi_io_wanted(th->core);
+    unsigned n = schi_poller_wait(&th->rt->driver.poller, mine, 0, events, max);
     schi_count_shared(&th->rt->driver.events, n);
     if (n > 0) schi_see(th, th->rt, SCHI_TRACE_DRIVER, n);
     schi_io_serve(th, events, n);
@@ -7834,13 +7834,13 @@ static sch_task *schi_steal_from(schi_thread *th, schi_core *victim) {
     if (error) return NULL;
     node = ring ? schi_runq_steal(&victim->q, &th->core->q, &count) : NULL;
     if (node) {
-        schi_core_receive(th->core, count);
         task = schi_stolen(th, victim, node, count);
     } else if (slot && (node = schi_lifo_take(&victim->q)) != NULL) {
         schi_count(&th->core->m.lifo_steals, 1);
         task = schi_stolen(th, victim, node, 1);
     }
     schi_runq_part(&victim->q);
+    schi_core_receive(th->core, count);
     return task;
 }
 
@@ -9251,6 +9251,10 @@ static int schi_run_slice(schi_thread *th, uint64_t until) {
         more = schi_turn(th);
     } while (more && schi_now_ns() < until);
     more = !schi_core_is_empty(core) || core->next;
+    if (!more && SCHI_UNLIKELY(rt->config.paused_clock) && schi_load_seq(&rt->driver.on)) {
+        schi_run_driver(th); /* the clock must not jump past what is ready by now */
+        more = !schi_core_is_empty(core);
+    }
     schi_core_give_up(th);
     more = more || !schi_inject_is_empty(&rt->inject);
     next = schi_timers_next(rt);

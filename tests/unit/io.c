@@ -1994,6 +1994,7 @@ static void io_serve_crowd(unsigned event_interval) {
 
 TEST(io_served_in_turn) {
     struct rlimit limit, more;
+    if (SCH_RUNQ_CAP != 256) SKIP("counted for SCH_RUNQ_CAP 256");
     EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     more = limit;
     if (more.rlim_cur < 4 * IO_GUESTS) more.rlim_cur = 4 * IO_GUESTS;
@@ -2121,6 +2122,38 @@ TEST(io_paused_clock) {
         io_close_pair(end);
         support_end(rt, &memory);
     }
+}
+
+/* What becomes ready in a turn is served before the clock jumps. */
+static void io_paused_reader(void *arg) {
+    sch_io *io = (sch_io *)arg;
+    const uint64_t start = sch_now();
+    char byte;
+    sch_io_op op = sch_read_op(io, &byte, 1);
+    EXPECT_EQ(sch_timeout(&op.op, 1800 * SCH_SECOND), 1);
+    EXPECT(sch_now() - start < 900 * SCH_SECOND);
+}
+
+static void io_paused_late_writer(void *arg) {
+    sch_yield_now(); /* who reads waits */
+    io_put(*(int *)arg, "x", 1);
+}
+
+TEST(io_paused_clock_in_slices) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 0);
+    sch_io io;
+    config.paused_clock = true;
+    sch_runtime *rt = support_begin(&config);
+    int peer = io_half(rt, IO_PIPE, &io);
+    sch_task *tasks[2];
+    tasks[0] = sch_spawn(rt, io_paused_reader, &io);
+    tasks[1] = sch_spawn(rt, io_paused_late_writer, &peer);
+    while (!sch_is_done(tasks[0])) EXPECT(sch_run_some(rt, SCH_MILLISECOND) >= 0);
+    for (int i = 0; i < 2; i++) EXPECT_EQ(sch_join(tasks[i]), 0);
+    EXPECT_EQ(sch_io_close(&io), 0);
+    close(peer);
+    support_end(rt, &memory);
 }
 
 /* Everything at random --------------------------------------------------------------------------*/

@@ -103,7 +103,7 @@ TEST(known_go_42515_ring_taken_by_another) {
     int peer = waiting_start_driver(rt, &io);
     schi_alarm *alarm = &rt->seats[SCHI_WATCH].alarm;
     schi_ready events[SCHI_POLL_BATCH];
-    (void)schi_poller_wait(&rt->driver.poller, alarm, 0, events, 1);
+    (void)schi_poller_wait(&rt->driver.poller, alarm, 0, events, SCHI_POLL_BATCH);
     for (uint64_t in = 0; in < 2; in++) {
         const uint64_t start = schi_now_ns(), until = start + IO_LONG;
         schi_alarm_set(alarm, in); /* now, and a nanosecond later */
