@@ -846,7 +846,7 @@ typedef struct sch_io_call {
     void *buffer, *address, *address_len;
     size_t length;
     uint32_t kind, flags, more, want;
-    bool linked, waited, entered;
+    bool linked, waited;
 } sch_io_call;
 
 typedef struct sch_io_op {
@@ -2364,7 +2364,8 @@ static int schi_fork_watch(schi_is_ours is_ours) {
 enum { /* sch_io_call.kind */
     SCHI_CALL_READ, SCHI_CALL_WRITE, SCHI_CALL_READV, SCHI_CALL_WRITEV, SCHI_CALL_RECVFROM,
     SCHI_CALL_SENDTO, SCHI_CALL_ACCEPT, SCHI_CALL_CONNECT, SCHI_CALL_READY, SCHI_CALL_SIGNAL,
-    SCHI_CALL_CHILD
+    SCHI_CALL_CHILD,
+    SCHI_CALL_NEWS /* nothing: the caller will try */
 };
 
 #if SCHI_LINUX
@@ -2546,27 +2547,62 @@ static ssize_t schi_fd_write_pipe(int fd, int traits, const struct iovec *parts,
     return written;
 }
 
-/* libc's recv and send are cancellation points, which costs 60 instructions a call. A sanitizer
- * wants to see them. */
-#if SCHI_LINUX && (defined(__x86_64__) || defined(__aarch64__)) && !SCHI_TSAN && !SCHI_ASAN && \
-    !SCHI_MSAN
-static ssize_t schi_fd_recv(int fd, void *data, size_t len) {
-    return SCHI_SYS(SYS_recvfrom, fd, data, len, 0, NULL, NULL);
+/* recv and send on a socket: bytes or a negative errno. A system call leaves nothing of what the
+ * processor knew about returns, so each function around it that ends costs a wrong guess, and
+ * libc's are cancellation points, too, some 60 instructions: so it is made in place. A sanitizer
+ * wants to see libc's. */
+#if SCHI_LINUX && (SCHI_ASM_X86_64 || SCHI_ASM_AARCH64) && !defined(SCHI_LIBC_CALLS) && \
+    !SCHI_TSAN && !SCHI_ASAN && !SCHI_MSAN
+static SCHI_INLINE int64_t schi_fd_transfer(long call, int fd, void *data, size_t len, int flags) {
+#if SCHI_ASM_X86_64
+    __asm__ volatile("movl %4, %%r10d\n\t"
+                     "xorl %%r8d, %%r8d\n\t" /* no address */
+                     "xorl %%r9d, %%r9d\n\t"
+                     "syscall"
+                     : "+a"(call)
+                     : "D"((long)fd), "S"(data), "d"(len), "i"(flags)
+                     : "rcx", "r8", "r9", "r10", "r11", "memory");
+#else
+    __asm__ volatile("mov x8, %0\n\t"
+                     "mov x0, %1\n\t"
+                     "mov x1, %2\n\t"
+                     "mov x2, %3\n\t"
+                     "mov x3, %4\n\t"
+                     "mov x4, xzr\n\t" /* no address */
+                     "mov x5, xzr\n\t"
+                     "svc #0\n\t"
+                     "mov %0, x0"
+                     : "+r"(call)
+                     : "r"((long)fd), "r"(data), "r"(len), "i"(flags)
+                     : "x0", "x1", "x2", "x3", "x4", "x5", "x8", "memory");
+#endif
+    return call;
 }
-static ssize_t schi_fd_send(int fd, const void *data, size_t len) {
-    return SCHI_SYS(SYS_sendto, fd, data, len, SCHI_MSG_NOSIGNAL, NULL, 0);
+
+static SCHI_INLINE int64_t schi_fd_recv(int fd, void *data, size_t len) {
+    return schi_fd_transfer(SYS_recvfrom, fd, data, len, 0);
+}
+static SCHI_INLINE int64_t schi_fd_send(int fd, void *data, size_t len) {
+    return schi_fd_transfer(SYS_sendto, fd, data, len, SCHI_MSG_NOSIGNAL);
 }
 #else
-static ssize_t schi_fd_recv(int fd, void *data, size_t len) { return recv(fd, data, len, 0); }
-static ssize_t schi_fd_send(int fd, const void *data, size_t len) {
-    return send(fd, data, len, SCHI_MSG_NOSIGNAL);
+static int64_t schi_fd_result(int64_t n) {
+    if (n >= 0) return n;
+    return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+/* Never inlined: no address of errno is kept across a wait. */
+static SCHI_NOINLINE int64_t schi_fd_recv(int fd, void *data, size_t len) {
+    return schi_fd_result(recv(fd, data, len, 0));
+}
+static SCHI_NOINLINE int64_t schi_fd_send(int fd, void *data, size_t len) {
+    return schi_fd_result(send(fd, data, len, SCHI_MSG_NOSIGNAL));
 }
 #endif
 
 static ssize_t schi_fd_write(int fd, int traits, const struct iovec *parts, int n) {
     struct msghdr message;
     if (!(traits & SCHI_FD_SOCKET)) return schi_fd_write_pipe(fd, traits, parts, n);
-    if (n == 1) return schi_fd_send(fd, parts->iov_base, parts->iov_len);
     memset(&message, 0, sizeof message);
     message.msg_iov = (struct iovec *)(uintptr_t)parts;
     message.msg_iovlen = (__typeof__(message.msg_iovlen))n; /* its type differs */
@@ -2750,7 +2786,7 @@ static int schi_fd_poll(int fd, uint32_t bits) {
 
 static void schi_fd_nap(void) { (void)poll(NULL, 0, 1); } /* a millisecond */
 
-/* Never inlined: no address of errno is kept across a wait. */
+/* All but a socket's recv and send. Never inlined: as those by libc. */
 static SCHI_NOINLINE int64_t schi_fd_try(int fd, int traits, pid_t pid, const sch_io_call *c) {
     struct iovec part;
     int64_t n = 0;
@@ -2758,10 +2794,7 @@ static SCHI_NOINLINE int64_t schi_fd_try(int fd, int traits, pid_t pid, const sc
     part.iov_len = c->length;
     do {
         switch (c->kind) {
-        case SCHI_CALL_READ:
-            n = traits & SCHI_FD_SOCKET ? schi_fd_recv(fd, c->buffer, c->length)
-                                        : read(fd, c->buffer, c->length);
-            break;
+        case SCHI_CALL_READ: n = read(fd, c->buffer, c->length); break;
         case SCHI_CALL_WRITE: n = schi_fd_write(fd, traits, &part, 1); break;
         case SCHI_CALL_READV:
             n = readv(fd, (const struct iovec *)c->buffer, (int)c->length);
@@ -5442,7 +5475,7 @@ static SCHI_NOINLINE int schi_io_error(const sch_io *handle) {
 }
 
 /* The record that a handle names, with a call counted; NULL: closed. */
-static schi_io *schi_io_enter(const sch_io *handle) {
+static inline schi_io *schi_io_enter(const sch_io *handle) {
     schi_io *io = (schi_io *)handle->record;
     uint64_t word;
     if (!io || schi_io_is_foreign(io)) return NULL;
@@ -5459,17 +5492,21 @@ static void schi_io_drop_spare(schi_io *io) {
     if (spare) close((int)spare - 1);
 }
 
-/* The call leaves; the last one after a close closes (D4). */
-static void schi_io_leave(schi_driver *d, schi_io *io) {
-    /* acqrel: other calls' uses of the descriptor come before its close. */
-    uint64_t word = schi_sub_acqrel(&io->word, UINT64_C(1));
-    int fd;
-    if (SCHI_LIKELY((word & (SCHI_IO_CLOSING | SCHI_IO_CALLS)) != (SCHI_IO_CLOSING | 1))) return;
-    fd = io->fd;
+/* The last call has left after a close (D4). */
+static SCHI_NOINLINE void schi_io_left(schi_driver *d, schi_io *io) {
+    int fd = io->fd;
     schi_io_drop_spare(io);
     schi_count_shared(&d->closed, 1);
     schi_io_free(d, io); /* before the close: who gets the number next may give it at once */
     close(fd);
+}
+
+/* The call leaves. */
+static inline void schi_io_leave(schi_driver *d, schi_io *io) {
+    /* acqrel: other calls' uses of the descriptor come before its close. */
+    uint64_t word = schi_sub_acqrel(&io->word, UINT64_C(1));
+    if (SCHI_LIKELY((word & (SCHI_IO_CLOSING | SCHI_IO_CALLS)) != (SCHI_IO_CLOSING | 1))) return;
+    schi_io_left(d, io);
 }
 
 /* A call that saw `seen` in ready found these not ready (D2). */
@@ -5493,14 +5530,15 @@ static void schi_io_unlink(schi_io *io, sch_io_op *op) {
     op->call.linked = false;
 }
 
-/* Wait for an event. false: what it wants is ready, or the descriptor is closing. */
+/* Wait for an event. false: what it wants is ready, or the descriptor is closing or closed. */
 static bool schi_io_link(schi_driver *d, schi_io *io, sch_io_op *op) {
     sch_io_op *first;
+    uint64_t word;
     bool may;
     schi_spin_lock(&io->lock);
-    /* rlx: under lock; whoever closes takes the lock after it has said so. */
-    may = !(schi_load_rlx(&io->ready) & op->call.want) &&
-          !(schi_load_rlx(&io->word) & SCHI_IO_CLOSING) && /* rlx: as above */
+    word = schi_load_rlx(&io->word); /* rlx: who closes takes the lock after it has said so */
+    may = !(schi_load_rlx(&io->ready) & op->call.want) && /* rlx: under lock */
+          word >> 32 == op->io.generation && !(word & SCHI_IO_CLOSING) &&
           !schi_load_seq(&d->stopped);
     if (may) {
         first = schi_load_rlx(&io->waiting); /* rlx: under the lock */
@@ -5514,22 +5552,42 @@ static bool schi_io_link(schi_driver *d, schi_io *io, sch_io_op *op) {
     return may;
 }
 
+/* A call that saw `seen` in ready has this result. asked: bytes; 0: not of bytes. */
+static SCHI_INLINE int64_t schi_io_tried(schi_io *io, uint32_t seen, uint32_t want, size_t asked,
+                                         int64_t result) {
+    bool less = result > 0 && (uint64_t)result < asked && (io->traits & SCHI_FD_STREAM) &&
+                (SCHI_HAS_PRIORITY || want == SCHI_WRITABLE) && /* or short at an urgent byte */
+                !(seen & (SCHI_READ_END | SCHI_PRIORITY));
+    if (less || result == -EAGAIN) schi_io_clear(io, seen, want);
+    return result;
+}
+
+/* schi_io_try for recv and send on a socket, in place: see schi_fd_transfer. */
+static SCHI_INLINE int64_t schi_io_transfer(schi_io *io, bool writes, void *data, size_t len) {
+    uint32_t want = writes ? SCHI_WRITABLE : SCHI_READABLE;
+    uint32_t seen = schi_load_acq(&io->ready); /* acq: before the system call (D2) */
+    int64_t n;
+    if (!(seen & want)) return -EAGAIN;
+    do {
+        n = writes ? schi_fd_send(io->fd, data, len) : schi_fd_recv(io->fd, data, len);
+    } while (SCHI_UNLIKELY(n == -EINTR));
+    return schi_io_tried(io, seen, want, len, n);
+}
+
 /* Do it now if it can be done. -EAGAIN: it cannot. Counted in. */
 static int64_t schi_io_try(schi_io *io, const sch_io_call *c, int own_thread) {
-    uint32_t seen = schi_load_acq(&io->ready); /* acq: before the system call (D2) */
+    uint32_t seen;
     int64_t result;
+    if ((io->traits & SCHI_FD_SOCKET) && c->kind <= SCHI_CALL_WRITE) {
+        return schi_io_transfer(io, c->kind == SCHI_CALL_WRITE, c->buffer, c->length);
+    }
+    seen = schi_load_acq(&io->ready); /* acq: as in transfer */
     if (c->kind == SCHI_CALL_SIGNAL && !(io->traits & SCHI_FD_SIGNALS)) return -EINVAL;
     if (c->kind == SCHI_CALL_CHILD && !(io->traits & SCHI_FD_CHILD)) return -EINVAL;
     if (!(seen & c->want)) return -EAGAIN;
     result = schi_fd_try(io->fd, io->traits | own_thread, io->pid, c);
-    if (result == -EAGAIN) {
-        schi_io_clear(io, seen, c->want);
-    } else if (result > 0 && c->kind <= SCHI_CALL_WRITEV && (io->traits & SCHI_FD_STREAM) &&
-               (SCHI_HAS_PRIORITY || c->want == SCHI_WRITABLE) && /* or short at an urgent byte */
-               !(seen & (SCHI_READ_END | SCHI_PRIORITY)) && (size_t)result < schi_fd_asked(c)) {
-        schi_io_clear(io, seen, c->want);
-    }
-    return result;
+    return schi_io_tried(io, seen, c->want, c->kind <= SCHI_CALL_WRITEV ? schi_fd_asked(c) : 0,
+                         result);
 }
 
 /* Close what is open, at the runtime's end: nobody uses it any more. */
@@ -6603,6 +6661,7 @@ static void schi_timers_serve(schi_thread *th) {
  * fit. Under its lock. */
 static bool schi_io_take(schi_io *io, uint32_t bits, bool closed, schi_expired *out) {
     sch_io_op *op = schi_load_rlx(&io->waiting), *next; /* rlx: under the lock */
+    bool done;
     for (; op; op = next) {
         next = op->call.next;
         if (!(op->call.want & bits)) continue;
@@ -6612,10 +6671,11 @@ static bool schi_io_take(schi_io *io, uint32_t bits, bool closed, schi_expired *
             op->op.result = -ECANCELED;
             op->call.waited = false;
         }
+        done = closed || op->call.kind == SCHI_CALL_NEWS;
         schi_waiter_fetch(&op->op);
         schi_expire(out, op->op.waiter, op->op.in_poll_task);
         /* rel: pairs with acq in get. */
-        schi_store_rel(schi_op_state(&op->op), (uint32_t)(closed ? SCHI_OP_DONE : SCHI_OP_RETRY));
+        schi_store_rel(schi_op_state(&op->op), (uint32_t)(done ? SCHI_OP_DONE : SCHI_OP_RETRY));
     }
     return true;
 }
@@ -9435,12 +9495,8 @@ static void schi_await_drop(schi_await *a) {
     if (!a->w.task && !a->w.driver) schi_parker_drop(&a->w.parker);
 }
 
-/* Wait for a grant. cancel: or a cancellation; deadline: or a time (tasks have timers instead).
- * true: granted. */
-static bool schi_await_grant(schi_await *a, bool cancel, uint64_t deadline) {
-    if (a->w.task) {
-        return schi_wait(&a->th, cancel ? SCHI_WAIT_CANCEL : 0) == SCHI_BY_GRANT;
-    }
+/* Wait for a grant as a visitor that drives or as a plain thread; deadline: or a time. */
+static SCHI_NOINLINE bool schi_await_grant_thread(schi_await *a, uint64_t deadline) {
     if (a->w.driver) {
         bool done;
         a->w.deadline = deadline;
@@ -9455,6 +9511,13 @@ static bool schi_await_grant(schi_await *a, bool cancel, uint64_t deadline) {
         if (deadline != SCH_FOREVER && schi_now_ns() >= deadline) return false;
     }
     return true;
+}
+
+/* Wait for a grant. cancel: or a cancellation; deadline: or a time (tasks have timers instead).
+ * true: granted. */
+static inline bool schi_await_grant(schi_await *a, bool cancel, uint64_t deadline) {
+    if (SCHI_UNLIKELY(!a->w.task)) return schi_await_grant_thread(a, deadline);
+    return schi_wait(&a->th, cancel ? SCHI_WAIT_CANCEL : 0) == SCHI_BY_GRANT;
 }
 
 /* What a task is about to wait for. */
@@ -9489,12 +9552,13 @@ static void schi_await_settle(schi_await *a, bool settled, sch_op *const *ops, s
 /* Leave: afterwards nobody knows of a pending operation. settled: the waiter has been granted or
  * claimed. Returns whether it is then: not if each operation was removed before anybody claimed. */
 static inline bool schi_await_leave(schi_await *a, bool settled, sch_op *const *ops, size_t n) {
-    bool removed = true;
+    bool removed = true, busy = false;
     for (size_t i = 0; i < n; i++) {
         sch_op_revoked how = SCH_OP_DONE;
         if (schi_op_get(ops[i]) == SCHI_OP_PENDING) {
             how = ops[i]->type->cancel(ops[i]);
             schi_await_called(a, ops[i]);
+            busy |= how != SCH_OP_REMOVED;
         }
         if (how == SCH_OP_REMOVED) {
             schi_op_set(ops[i], SCHI_OP_IDLE);
@@ -9502,8 +9566,8 @@ static inline bool schi_await_leave(schi_await *a, bool settled, sch_op *const *
             removed = false;
         }
     }
-    if (SCHI_LIKELY(removed)) return settled;
-    schi_await_settle(a, settled, ops, n);
+    if (removed) return settled;
+    if (busy || !settled) schi_await_settle(a, settled, ops, n);
     return true;
 }
 
@@ -9715,19 +9779,16 @@ static int64_t schi_io_step(schi_io *io, const sch_io_call *c) {
 
 static sch_status schi_io_poll(sch_op *base) {
     sch_io_op *op = (sch_io_op *)(void *)base;
-    bool tried = op->call.entered; /* a moment ago: nothing was ready */
-    schi_io *io = tried ? (schi_io *)op->io.record : schi_io_enter(&op->io);
+    schi_io *io = schi_io_enter(&op->io);
     sch_status status = SCH_READY;
-    op->call.entered = false;
     if (!io) {
         base->result = op->call.waited ? -ECANCELED : schi_io_error(&op->io);
         op->call.waited = false;
         return SCH_READY;
     }
     do {
-        if (!tried) base->result = schi_io_step(io, &op->call);
-        if (!tried && base->result != -EAGAIN) break;
-        tried = false;
+        base->result = schi_io_step(io, &op->call);
+        if (base->result != -EAGAIN) break;
         op->call.waited = true;
         if (schi_io_link(&io->rt->driver, io, op)) {
             status = SCH_PENDING; /* it may be done and gone now, unless it is our own */
@@ -9759,6 +9820,18 @@ static sch_op_revoked schi_io_cancel(sch_op *base) {
 
 static const sch_op_type schi_io_type = {schi_io_poll, schi_io_cancel, "descriptor"};
 
+/* Done when it is worth a try: 1, or 0 without a wait. */
+static sch_status schi_io_poll_news(sch_op *base) {
+    sch_io_op *op = (sch_io_op *)(void *)base;
+    schi_io *io = (schi_io *)op->io.record;
+    base->result = 1;
+    if (schi_io_link(&io->rt->driver, io, op)) return SCH_PENDING;
+    base->result = schi_load_seq(&io->rt->driver.stopped) ? -ECANCELED : 0;
+    return SCH_READY;
+}
+
+static const sch_op_type schi_io_news_type = {schi_io_poll_news, schi_io_cancel, "descriptor"};
+
 /* What it counts as when it has to wait. */
 static sch_wait_kind schi_io_kind(uint32_t kind, uint32_t want) {
     switch (kind) {
@@ -9771,6 +9844,18 @@ static sch_wait_kind schi_io_kind(uint32_t kind, uint32_t want) {
 }
 
 /* Member by member: a memset of so much is one slow instruction. */
+static SCHI_INLINE sch_io_call schi_io_call(uint32_t kind, uint32_t want) {
+    sch_io_call c;
+    c.next = c.prev = NULL;
+    c.buffer = c.address = c.address_len = NULL;
+    c.length = 0;
+    c.kind = kind;
+    c.flags = c.more = 0;
+    c.want = want;
+    c.linked = c.waited = false;
+    return c;
+}
+
 static inline sch_io_op schi_io_op(const sch_io *io, uint32_t kind, uint32_t want) {
     sch_io_op op;
     op.op.type = &schi_io_type;
@@ -9783,13 +9868,7 @@ static inline sch_io_op schi_io_op(const sch_io *io, uint32_t kind, uint32_t wan
     op.op.wheel = 0;
     op.io.record = io ? io->record : NULL;
     op.io.generation = io ? io->generation : 0;
-    op.call.next = op.call.prev = NULL;
-    op.call.buffer = op.call.address = op.call.address_len = NULL;
-    op.call.length = 0;
-    op.call.kind = kind;
-    op.call.flags = op.call.more = 0;
-    op.call.want = want;
-    op.call.linked = op.call.waited = op.call.entered = false;
+    op.call = schi_io_call(kind, want);
     return op;
 }
 
@@ -9802,24 +9881,94 @@ static inline sch_io_op schi_io_data_op(const sch_io *io, uint32_t kind, const v
     return op;
 }
 
-/* Do it, waiting if need be. */
-static int64_t schi_io_do_until(sch_io_op *op, uint64_t deadline) {
-    schi_io *io = schi_io_enter(&op->io);
+/* Wait until this call is worth a try: as poll_news, or why not. */
+static SCHI_INLINE int64_t schi_io_wait_in(const sch_io *handle, uint32_t kind, uint32_t want,
+                                           uint64_t deadline) {
+    sch_io_op op = schi_io_op(handle, kind, want);
+    sch_op *base = &op.op;
+    int error;
+    op.op.type = &schi_io_news_type;
+    op.call.kind = SCHI_CALL_NEWS;
+    error = schi_await_any(&base, 1, deadline);
+    return error ? error : base->result;
+}
+
+static SCHI_NOINLINE int64_t schi_io_wait_until(const sch_io *handle, uint32_t kind, uint32_t want,
+                                                uint64_t deadline) {
+    return schi_io_wait_in(handle, kind, want, deadline);
+}
+
+/* Without a deadline: no timer, so a third of the stack less. */
+static SCHI_NOINLINE int64_t schi_io_wait(const sch_io *handle, uint32_t kind, uint32_t want) {
+    return schi_io_wait_in(handle, kind, want, SCH_FOREVER);
+}
+
+/* Open and not ready, as far as is known without being counted in: link will know. */
+static inline bool schi_io_is_quiet(const sch_io *handle, uint32_t want) {
+    const schi_io *io = (const schi_io *)(handle ? handle->record : NULL);
+    uint64_t word;
+    if (!io || schi_io_is_foreign(io)) return false;
+    word = schi_load_rlx(&io->word); /* rlx: a hint */
+    return word >> 32 == handle->generation && !(word & SCHI_IO_CLOSING) &&
+           !(schi_load_rlx(&io->ready) & want); /* rlx: a hint */
+}
+
+/* A plain read or write of what is no socket. Its own call: the caller's stays in registers. */
+static SCHI_NOINLINE int64_t schi_io_step_plain(schi_io *io, uint32_t kind, void *data,
+                                                size_t len) {
+    sch_io_call c = schi_io_call(kind, kind == SCHI_CALL_READ ? SCHI_READABLE : SCHI_WRITABLE);
+    c.buffer = data;
+    c.length = len;
+    return schi_io_step(io, &c);
+}
+
+/* Try. waited: an event has come for this call before. in_place: see schi_fd_transfer. */
+static SCHI_INLINE int64_t schi_io_attempt(const sch_io *handle, const sch_io_call *c,
+                                           bool in_place, bool waited) {
+    schi_io *io = handle ? schi_io_enter(handle) : NULL;
     int64_t result;
-    if (!io) return schi_io_error(&op->io);
-    result = schi_io_step(io, &op->call);
-    if (result == -EAGAIN) {
-        op->call.entered = true; /* the operation's poll goes on from here, and leaves */
-        result = sch_await_until(&op->op, deadline);
-        if (!op->call.entered) return result;
+    if (SCHI_UNLIKELY(!io)) return waited ? -ECANCELED : schi_io_error(handle);
+    if (!in_place) {
+        result = schi_io_step(io, c);
+    } else if (SCHI_LIKELY(io->traits & SCHI_FD_SOCKET)) {
+        result = schi_io_transfer(io, c->kind == SCHI_CALL_WRITE, c->buffer, c->length);
     } else {
-        schi_use_budget(schi_self());
+        result = schi_io_step_plain(io, c->kind, c->buffer, c->length);
     }
     schi_io_leave(&io->rt->driver, io);
     return result;
 }
 
-static int64_t schi_io_do(sch_io_op *op) { return schi_io_do_until(op, SCH_FOREVER); }
+/* Do it, waiting if need be. As an operation would, but the system calls are made out here. */
+static SCHI_INLINE int64_t schi_io_do_in(const sch_io *handle, const sch_io_call *c, bool in_place,
+                                         uint64_t deadline) {
+    bool asked = !in_place || !schi_io_is_quiet(handle, c->want), waited = false, first = asked;
+    int64_t result, news;
+    for (;; asked = true, first = false) {
+        result = asked ? schi_io_attempt(handle, c, in_place, waited) : -EAGAIN;
+        if (result != -EAGAIN) break;
+        news = deadline == SCH_FOREVER ? schi_io_wait(handle, c->kind, c->want)
+                                       : schi_io_wait_until(handle, c->kind, c->want, deadline);
+        if (news < 0) return news;
+        if (news > 0) waited = true;
+    }
+    if (first) schi_use_budget(schi_self());
+    return result;
+}
+
+static int64_t schi_io_do(const sch_io_op *op) {
+    return schi_io_do_in(&op->io, &op->call, false, SCH_FOREVER);
+}
+
+/* The same for plain reads and writes, mostly of sockets. */
+static SCHI_INLINE int64_t schi_io_move(const sch_io *io, bool writes, void *data, size_t len,
+                                        uint64_t deadline) {
+    sch_io_call c = schi_io_call(writes ? SCHI_CALL_WRITE : SCHI_CALL_READ,
+                                 writes ? SCHI_WRITABLE : SCHI_READABLE);
+    c.buffer = data;
+    c.length = len;
+    return schi_io_do_in(io, &c, true, deadline);
+}
 
 /* As if the system had told of these bits. Counted in. */
 static void schi_io_tell(schi_io *io, uint32_t bits) {
@@ -12165,13 +12314,11 @@ SCH_API sch_io_op sch_write_op(const sch_io *io, const void *buf, size_t len) {
 }
 
 SCH_API ssize_t sch_read(sch_io *io, void *buf, size_t len) {
-    sch_io_op op = sch_read_op(io, buf, len);
-    return (ssize_t)schi_io_do(&op);
+    return (ssize_t)schi_io_move(io, false, buf, len, SCH_FOREVER);
 }
 
 SCH_API ssize_t sch_write(sch_io *io, const void *buf, size_t len) {
-    sch_io_op op = sch_write_op(io, buf, len);
-    return (ssize_t)schi_io_do(&op);
+    return (ssize_t)schi_io_move(io, true, (void *)(uintptr_t)buf, len, SCH_FOREVER);
 }
 
 SCH_API ssize_t sch_readv(sch_io *io, const struct iovec *parts, int n) {
@@ -12186,11 +12333,10 @@ SCH_API ssize_t sch_writev(sch_io *io, const struct iovec *parts, int n) {
 
 SCH_API int sch_write_all_until(sch_io *io, const void *buf, size_t len, uint64_t deadline,
                                 size_t *written) {
-    const char *next = (const char *)buf;
+    char *next = (char *)(uintptr_t)buf; /* only read */
     int64_t n = 0;
     while (len > 0) {
-        sch_io_op op = sch_write_op(io, next, len);
-        n = schi_io_do_until(&op, deadline);
+        n = schi_io_move(io, true, next, len, deadline);
         if (n < 0) break;
         next += n;
         len -= (size_t)n;

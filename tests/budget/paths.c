@@ -12,12 +12,14 @@
  * queues are shared as usual, a task keeps that one from looking for anything. */
 #include "sched.h"
 #include "paths.h"
+#include <netinet/in.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 #ifdef BUDGET_CALLGRIND
 #include <valgrind/callgrind.h>
 #else
@@ -388,6 +390,54 @@ static void io_ready(unsigned n) {
     for (int i = 0; i < 2; i++) MUST(sch_io_close(&ends[i]) == 0);
 }
 
+/* A message to one of some connections and back: its task waits for it, and so does sometimes who
+ * waits for the answer. */
+#define CONNECTIONS 32u
+
+static void connected(int fds[2]) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    MUST(bind(listener, (struct sockaddr *)&at, sizeof at) == 0 && listen(listener, 1) == 0);
+    MUST(getsockname(listener, (struct sockaddr *)&at, &len) == 0);
+    fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+    MUST(connect(fds[0], (struct sockaddr *)&at, sizeof at) == 0);
+    fds[1] = accept(listener, NULL, NULL);
+    MUST(fds[1] >= 0 && close(listener) == 0);
+}
+
+static void send_back(void *arg) {
+    sch_io *io = arg;
+    char bytes[16];
+    ssize_t n;
+    while ((n = sch_read(io, bytes, sizeof bytes)) > 0) {
+        MUST(sch_write_all(io, bytes, (size_t)n, NULL) == 0);
+    }
+    MUST(sch_io_close(io) == 0);
+}
+
+static void io_echo(unsigned n) {
+    sch_io ends[CONNECTIONS][2];
+    sch_task *tasks[CONNECTIONS];
+    char bytes[16] = {0};
+    for (unsigned i = 0; i < CONNECTIONS; i++) {
+        int fds[2];
+        connected(fds);
+        for (int k = 0; k < 2; k++) MUST(sch_io_open(&ends[i][k], NULL, fds[k]) == 0);
+        tasks[i] = sch_spawn(NULL, send_back, &ends[i][1]);
+    }
+    for (unsigned done = 0; done < n; done += CONNECTIONS) {
+        for (unsigned i = 0; i < CONNECTIONS; i++) MUST(sch_write(&ends[i][0], bytes, 1) == 1);
+        for (unsigned i = 0; i < CONNECTIONS; i++) {
+            MUST(sch_read(&ends[i][0], bytes, sizeof bytes) == 1);
+        }
+    }
+    for (unsigned i = 0; i < CONNECTIONS; i++) {
+        MUST(sch_io_close(&ends[i][0]) == 0);
+        MUST(sch_join(tasks[i]) == 0);
+    }
+}
+
 /*------------------------------------------------------------------------------------------------*/
 
 typedef enum place {
@@ -432,6 +482,7 @@ static const path paths[] = {
     {"timer_fire_poll", timer_fire_poll, DRIVEN, true, false},
     {"block_in_place", block_in_place, ALONE, false, false},
     {"io_ready", io_ready, DRIVEN, false, true},
+    {"io_echo", io_echo, DRIVEN, false, true},
 };
 
 /* Once to make what the first time makes, then measured. */

@@ -38,6 +38,7 @@ enum { FAULT_SYS_FUTEX = SYS_futex, FAULT_SYS_TIMERFD = SYS_timerfd_settime };
 #define SCH_RUNQ_CAP 16
 #define SCH_STACK_CACHE 8
 #define SCH_EVENT_INTERVAL 7
+#define SCHI_LIBC_CALLS /* recv and send by functions that can be wrapped */
 #define SCHED_IMPLEMENTATION
 #include "../../sched.h"
 #if defined(FAULT_CONDVAR)

@@ -52,18 +52,25 @@ static void wire_end(wire *x, unsigned number) {
     wire_left[2 * number + 1] = -1;
 }
 
-/* Read one byte. */
-static void do_read(item *me) {
-    wire *x = (wire *)me->more;
+/* Read one byte: by a call, which waits for news and tries again itself, or as an operation, which
+ * is tried again by who awaits it. */
+static int64_t wire_read(wire *x) {
     char byte = 0;
-    ssize_t got = sch_read(&x->io, &byte, 1);
-    if (got == -ECANCELED && sch_cancelled()) {
-        (void)item_note(&me->told);
-    } else if (got == 1) {
+    sch_io_op reads = sch_read_op(&x->io, &byte, 1);
+    int64_t got = model_choose(2) ? sch_await(&reads.op) : sch_read(&x->io, &byte, 1);
+    if (got == 1) {
         MODEL_EXPECT(byte == 'x');
         (void)schi_add_rlx(&x->taken, 1u);
+    }
+    return got;
+}
+
+static void do_read(item *me) {
+    int64_t got = wire_read((wire *)me->more);
+    if (got == -ECANCELED && sch_cancelled()) {
+        (void)item_note(&me->told);
     } else {
-        MODEL_EXPECT(got == -ECANCELED || got == -EBADF); /* closed */
+        MODEL_EXPECT(got == 1 || got == -ECANCELED || got == -EBADF); /* closed */
     }
 }
 
@@ -150,6 +157,25 @@ MODEL(io_vs_shutdown, WORLD_SEARCH) {
     aside *other = model_choose(2) ? aside_start(by_putting, x) : NULL;
     MODEL_EXPECT(sch_runtime_shutdown(w->rt, SCH_FOREVER) == 0);
     if (other) aside_end(other);
+    world_end(w);
+    wire_end(x, 0);
+}
+
+/* A thread that is nobody's reads while the runtime's threads end: then nobody would tell it. */
+static void by_reading(void *arg) {
+    int64_t got = wire_read((wire *)arg);
+    MODEL_EXPECT(got == 1 || got == -ECANCELED);
+}
+
+MODEL(io_thread_vs_shutdown, WORLD_SEARCH) {
+    world *w = nap_world(false);
+    wire *x = wire_new(w, 0);
+    aside *reads = aside_start(by_reading, x);
+    bool put = model_choose(2);
+    if (put) wire_put(x);
+    MODEL_EXPECT(sch_runtime_shutdown(w->rt, SCH_FOREVER) == 0);
+    aside_end(reads);
+    MODEL_EXPECT(schi_load_rlx(&x->taken) <= put);
     world_end(w);
     wire_end(x, 0);
 }

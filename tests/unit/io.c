@@ -934,6 +934,77 @@ TEST(io_crowd_at_one_descriptor) {
     }
 }
 
+/* Closed after its reader was told of data, and before it runs, which after a wait is -ECANCELED
+ * and not -EBADF. There is one core, so the reader stays queued while its closer runs. */
+typedef struct io_told {
+    sch_io io;
+    ssize_t result;
+} io_told;
+
+static void io_told_reader(void *arg) {
+    io_told *t = (io_told *)arg;
+    char byte;
+    t->result = sch_read(&t->io, &byte, 1);
+}
+
+static int io_told_look(const sch_task_info *info, void *queued) {
+    *(bool *)queued |= info->phase == SCH_PHASE_QUEUED;
+    return 0;
+}
+
+static void io_told_body(void *arg) {
+    sch_runtime *rt = (sch_runtime *)arg;
+    bool queued;
+    do {
+        io_told t = {{NULL, 0}, 0};
+        int peer = io_half(rt, IO_SOCKETPAIR, &t.io);
+        sch_task *reader = sch_spawn(NULL, io_told_reader, &t);
+        while (io_crowd_waiting(rt) == 0) EXPECT_EQ(sch_yield_now(), 0);
+        EXPECT_EQ(write(peer, "x", 1), 1);
+        for (queued = false; !queued && t.result == 0;) {
+            EXPECT_EQ(sch_yield_now(), 0); /* the driver is asked at some of them */
+            EXPECT_EQ(sch_each_task(rt, io_told_look, &queued), 0);
+        }
+        EXPECT_EQ(sch_io_close(&t.io), 0);
+        EXPECT_EQ(sch_join(reader), 0);
+        EXPECT_EQ(t.result, queued ? -ECANCELED : 1);
+        close(peer);
+    } while (!queued);
+}
+
+TEST(io_closed_between_news_and_read) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 0);
+    sch_runtime *rt = support_begin(&config);
+    support_run(rt, io_told_body, rt);
+    support_end(rt, &memory);
+}
+
+/* Reads and writes that need not wait use up the budget: others run meanwhile. */
+static void io_greedy_body(void *arg) {
+    char bytes[4 * SCH_BUDGET] = {0};
+    unsigned others = 0;
+    sch_io io;
+    int peer = io_half((sch_runtime *)arg, IO_SOCKETPAIR, &io);
+    EXPECT_EQ(write(peer, bytes, sizeof bytes), (ssize_t)sizeof bytes);
+    EXPECT_EQ(sch_go(NULL, support_count, &others), 0);
+    for (int i = 0; i < 2 * SCH_BUDGET; i++) EXPECT_EQ(sch_read(&io, bytes, 1), 1);
+    EXPECT_EQ(support_get(&others), 1);
+    EXPECT_EQ(sch_go(NULL, support_count, &others), 0);
+    for (int i = 0; i < 2 * SCH_BUDGET; i++) EXPECT_EQ(sch_write(&io, "x", 1), 1);
+    EXPECT_EQ(support_get(&others), 2);
+    EXPECT_EQ(sch_io_close(&io), 0);
+    close(peer);
+}
+
+TEST(io_that_is_ready_uses_budget) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 0);
+    sch_runtime *rt = support_begin(&config);
+    support_run(rt, io_greedy_body, rt);
+    support_end(rt, &memory);
+}
+
 /* Shut down while someone waits: the reader sees the end, the writer an error. */
 static void io_shut_body(sch_runtime *rt) {
     for (int kind = IO_SOCKETPAIR; kind < IO_KINDS; kind++) {
