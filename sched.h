@@ -2560,7 +2560,7 @@ static SCHI_INLINE int64_t schi_fd_transfer(long call, int fd, void *data, size_
                      "xorl %%r9d, %%r9d\n\t"
                      "syscall"
                      : "+a"(call)
-                     : "D"((long)fd), "S"(data), "d"(len), "i"(flags)
+                     : "D"((long)fd), "S"(data), "d"(len), "ri"(flags)
                      : "rcx", "r8", "r9", "r10", "r11", "memory");
 #else
     __asm__ volatile("mov x8, %0\n\t"
@@ -2573,7 +2573,7 @@ static SCHI_INLINE int64_t schi_fd_transfer(long call, int fd, void *data, size_
                      "svc #0\n\t"
                      "mov %0, x0"
                      : "+r"(call)
-                     : "r"((long)fd), "r"(data), "r"(len), "i"(flags)
+                     : "r"((long)fd), "r"(data), "r"(len), "r"((long)flags)
                      : "x0", "x1", "x2", "x3", "x4", "x5", "x8", "memory");
 #endif
     return call;
