@@ -90,7 +90,8 @@
  *   SCH_SLAB_SIZE         65536      bytes that task memory grows by; a power of two
  *   SCH_STACK_CACHE       64         free stacks that a core keeps, and that keep their pages
  *   SCH_VALGRIND          -          tell valgrind of task stacks (needs its header)
- *   SCH_NO_ASM            -          switch stacks by ucontext instead of assembly
+ *   SCH_NO_ASM            -          no assembly: stacks are switched by ucontext, and a socket is
+ *                                    read and written by libc (Linux)
  *   SCH_NO_SYSTEM_SCHED   -          do not pass on to the system's <sched.h>
  *   SCH_PLATFORM_HEADER   -          a file that replaces [2] and [3] whole (docs/porting.md)
  *
@@ -594,8 +595,8 @@ typedef struct sch_op_type {
     const char *name; /* for sch_dump; may be NULL */
 } sch_op_type;
 
-/* An operation. Set type, zero the rest (or SCH_OP_INIT); may be used again when it is done. Put it
- * first in a struct of your own for what poll and cancel need. */
+/* An operation. Set type, zero the rest; may be used again when it is done. Put it first in a
+ * struct of your own for what poll and cancel need. */
 struct sch_op {
     const sch_op_type *type;
     int64_t result;       /* when it is done: 0 or more, or a negative errno */

@@ -280,6 +280,58 @@ TEST(dump_says_what_is_waited_for) {
     support_end(rt, &memory);
 }
 
+/* An operation whose time is over is waited for until who completes it is through: that is what is
+ * shown then, not what was waited for before. */
+static sch_status dump_begin(sch_op *op) {
+    (void)op;
+    return SCH_PENDING;
+}
+
+static sch_op_revoked dump_too_late(sch_op *op) {
+    (void)op;
+    return SCH_OP_BUSY;
+}
+
+typedef struct dump_late {
+    dump_walk *walk;
+    sch_op early, late;
+} dump_late;
+
+static void dump_wait_twice(void *arg) {
+    dump_late *d = (dump_late *)arg;
+    EXPECT_EQ(sch_await(&d->early), 1);
+    EXPECT_EQ(sch_await_until(&d->late, 0), 2);
+}
+
+static void dump_serve_both(void *arg) {
+    dump_late *d = (dump_late *)arg;
+    sch_task *task = sch_spawn(NULL, dump_wait_twice, d);
+    EXPECT_EQ(sch_yield_now(), 0);
+    sch_op_complete(&d->early, 1);
+    EXPECT_EQ(sch_yield_now(), 0);
+    dump_look(d->walk);
+    dump_expect(d->walk, task, SCH_TASK_STACK, SCH_PHASE_WAITING, UINT_MAX, SCH_WAIT_OPERATION,
+                "late");
+    sch_op_complete(&d->late, 2);
+    EXPECT_EQ(sch_join(task), 0);
+}
+
+TEST(dump_says_who_is_still_waited_for) {
+    static const sch_op_type early = {dump_begin, dump_too_late, "early"};
+    static const sch_op_type late = {dump_begin, dump_too_late, "late"};
+    checked_memory memory;
+    sch_config config = support_config(&memory, 0);
+    sch_runtime *rt = support_begin(&config);
+    dump_late d;
+    memset(&d, 0, sizeof d);
+    d.walk = dump_walk_new(rt);
+    d.early.type = &early;
+    d.late.type = &late;
+    support_run(rt, dump_serve_both, &d);
+    free(d.walk);
+    support_end(rt, &memory);
+}
+
 /* A job that waits says the same; it has no stack of ours to be shown. */
 TEST(dump_says_what_a_job_waits_for) {
     checked_memory memory;
