@@ -1175,7 +1175,7 @@ extern long schi_libc_syscall(long number, ...) __asm__("syscall");
 #define SCHI_SYS(...) schi_libc_syscall(__VA_ARGS__)
 #endif
 
-/* How stacks are switched [7]. */
+/* How stacks are switched [7], and sockets are read and written [3.1]. */
 #if !defined(SCH_NO_ASM) && defined(__x86_64__) && !defined(__ILP32__)
 #define SCHI_ASM_X86_64 1
 #elif !defined(SCH_NO_ASM) && defined(__aarch64__)
@@ -2553,6 +2553,7 @@ static ssize_t schi_fd_write_pipe(int fd, int traits, const struct iovec *parts,
  * libc's are cancellation points, too, some 60 instructions: so it is made in place. A sanitizer
  * wants to see libc's. */
 #if SCHI_LINUX && (SCHI_ASM_X86_64 || SCHI_ASM_AARCH64) && !defined(SCHI_LIBC_CALLS) && \
+    !defined(__ARM_FEATURE_SVE) && /* its registers do not survive a system call */ \
     !SCHI_TSAN && !SCHI_ASAN && !SCHI_MSAN
 static SCHI_INLINE int64_t schi_fd_transfer(long call, int fd, void *data, size_t len, int flags) {
 #if SCHI_ASM_X86_64
@@ -5348,6 +5349,7 @@ static sch_timer *schi_wheel_expire(schi_wheel *w, uint64_t now) {
 #define SCHI_IO_CALLS (SCHI_IO_CLOSING - 1)
 #define SCHI_IO_EVENT 256u /* one event in ready */
 #define SCHI_IO_BITS 255u
+#define SCHI_IO_UNTOLD 128u /* in ready, for good: the system tells nothing of it */
 #define SCHI_IO_CHUNKS 20 /* of 64, 128, 256, ... records */
 
 typedef struct schi_io {
@@ -9708,6 +9710,10 @@ static int schi_io_add(sch_io *out, sch_runtime *rt, int fd, int traits, pid_t p
         schi_io_free(&rt->driver, io);
         return error;
     }
+    if (io->traits & SCHI_FD_FILE) {
+        /* rlx: as above */
+        schi_store_rlx(&io->ready, SCHI_READABLE | SCHI_WRITABLE | SCHI_IO_UNTOLD);
+    }
     out->record = io;
     out->generation = schi_load_rlx(&io->word) >> 32; /* rlx: fixed while open */
     schi_count_shared(&rt->driver.opened, 1);
@@ -9821,11 +9827,10 @@ static sch_op_revoked schi_io_cancel(sch_op *base) {
 
 static const sch_op_type schi_io_type = {schi_io_poll, schi_io_cancel, "descriptor"};
 
-/* Done when it is worth a try: 1, or 0 without a wait. */
+/* Done when it is worth a try. */
 static sch_status schi_io_poll_news(sch_op *base) {
     sch_io_op *op = (sch_io_op *)(void *)base;
     schi_io *io = (schi_io *)op->io.record;
-    base->result = 1;
     if (schi_io_link(&io->rt->driver, io, op)) return SCH_PENDING;
     base->result = schi_load_seq(&io->rt->driver.stopped) ? -ECANCELED : 0;
     return SCH_READY;
@@ -9842,6 +9847,13 @@ static sch_wait_kind schi_io_kind(uint32_t kind, uint32_t want) {
     case SCHI_CALL_CHILD: return SCH_WAIT_CHILD;
     default: return want & SCHI_WRITABLE ? SCH_WAIT_WRITE : SCH_WAIT_READ;
     }
+}
+
+static inline sch_io schi_io_copy(const sch_io *io) {
+    sch_io own;
+    own.record = io ? io->record : NULL;
+    own.generation = io ? io->generation : 0;
+    return own;
 }
 
 /* Member by member: a memset of so much is one slow instruction. */
@@ -9867,8 +9879,7 @@ static inline sch_io_op schi_io_op(const sch_io *io, uint32_t kind, uint32_t wan
     op.op.in_poll_task = false;
     op.op.kind = (uint8_t)schi_io_kind(kind, want);
     op.op.wheel = 0;
-    op.io.record = io ? io->record : NULL;
-    op.io.generation = io ? io->generation : 0;
+    op.io = schi_io_copy(io);
     op.call = schi_io_call(kind, want);
     return op;
 }
@@ -9882,7 +9893,7 @@ static inline sch_io_op schi_io_data_op(const sch_io *io, uint32_t kind, const v
     return op;
 }
 
-/* Wait until this call is worth a try: as poll_news, or why not. */
+/* Wait until this call is worth a try: 0, or why not. */
 static SCHI_INLINE int64_t schi_io_wait_in(const sch_io *handle, uint32_t kind, uint32_t want,
                                            uint64_t deadline) {
     sch_io_op op = schi_io_op(handle, kind, want);
@@ -9906,12 +9917,12 @@ static SCHI_NOINLINE int64_t schi_io_wait(const sch_io *handle, uint32_t kind, u
 
 /* Open and not ready, as far as is known without being counted in: link will know. */
 static inline bool schi_io_is_quiet(const sch_io *handle, uint32_t want) {
-    const schi_io *io = (const schi_io *)(handle ? handle->record : NULL);
+    const schi_io *io = (const schi_io *)handle->record;
     uint64_t word;
     if (!io || schi_io_is_foreign(io)) return false;
     word = schi_load_rlx(&io->word); /* rlx: a hint */
     return word >> 32 == handle->generation && !(word & SCHI_IO_CLOSING) &&
-           !(schi_load_rlx(&io->ready) & want); /* rlx: a hint */
+           !(schi_load_rlx(&io->ready) & (want | SCHI_IO_UNTOLD)); /* rlx: a hint */
 }
 
 /* A plain read or write of what is no socket. Its own call: the caller's stays in registers. */
@@ -9923,12 +9934,12 @@ static SCHI_NOINLINE int64_t schi_io_step_plain(schi_io *io, uint32_t kind, void
     return schi_io_step(io, &c);
 }
 
-/* Try. waited: an event has come for this call before. in_place: see schi_fd_transfer. */
+/* Try. again: it was open a moment ago, but not ready. in_place: see schi_fd_transfer. */
 static SCHI_INLINE int64_t schi_io_attempt(const sch_io *handle, const sch_io_call *c,
-                                           bool in_place, bool waited) {
-    schi_io *io = handle ? schi_io_enter(handle) : NULL;
+                                           bool in_place, bool again) {
+    schi_io *io = schi_io_enter(handle);
     int64_t result;
-    if (SCHI_UNLIKELY(!io)) return waited ? -ECANCELED : schi_io_error(handle);
+    if (SCHI_UNLIKELY(!io)) return again ? -ECANCELED : schi_io_error(handle);
     if (!in_place) {
         result = schi_io_step(io, c);
     } else if (SCHI_LIKELY(io->traits & SCHI_FD_SOCKET)) {
@@ -9940,20 +9951,21 @@ static SCHI_INLINE int64_t schi_io_attempt(const sch_io *handle, const sch_io_ca
     return result;
 }
 
-/* Do it, waiting if need be. As an operation would, but the system calls are made out here. */
+/* Do it, waiting if need be. As an operation would, but the system calls are made out here. The
+ * handle is the caller's own copy: the program's may be gone when it has waited. */
 static SCHI_INLINE int64_t schi_io_do_in(const sch_io *handle, const sch_io_call *c, bool in_place,
                                          uint64_t deadline) {
-    bool asked = !in_place || !schi_io_is_quiet(handle, c->want), waited = false, first = asked;
-    int64_t result, news;
-    for (;; asked = true, first = false) {
-        result = asked ? schi_io_attempt(handle, c, in_place, waited) : -EAGAIN;
+    bool ask = !in_place || !schi_io_is_quiet(handle, c->want), again = false;
+    int64_t result;
+    for (;; ask = again = true) {
+        int64_t error;
+        result = ask ? schi_io_attempt(handle, c, in_place, again) : -EAGAIN;
         if (result != -EAGAIN) break;
-        news = deadline == SCH_FOREVER ? schi_io_wait(handle, c->kind, c->want)
-                                       : schi_io_wait_until(handle, c->kind, c->want, deadline);
-        if (news < 0) return news;
-        if (news > 0) waited = true;
+        error = deadline == SCH_FOREVER ? schi_io_wait(handle, c->kind, c->want)
+                                        : schi_io_wait_until(handle, c->kind, c->want, deadline);
+        if (error) return error;
     }
-    if (first) schi_use_budget(schi_self());
+    if (!again) schi_use_budget(schi_self());
     return result;
 }
 
@@ -9962,13 +9974,13 @@ static int64_t schi_io_do(const sch_io_op *op) {
 }
 
 /* The same for plain reads and writes, mostly of sockets. */
-static SCHI_INLINE int64_t schi_io_move(const sch_io *io, bool writes, void *data, size_t len,
+static SCHI_INLINE int64_t schi_io_move(const sch_io *own, bool writes, void *data, size_t len,
                                         uint64_t deadline) {
     sch_io_call c = schi_io_call(writes ? SCHI_CALL_WRITE : SCHI_CALL_READ,
                                  writes ? SCHI_WRITABLE : SCHI_READABLE);
     c.buffer = data;
     c.length = len;
-    return schi_io_do_in(io, &c, true, deadline);
+    return schi_io_do_in(own, &c, true, deadline);
 }
 
 /* As if the system had told of these bits. Counted in. */
@@ -12315,11 +12327,13 @@ SCH_API sch_io_op sch_write_op(const sch_io *io, const void *buf, size_t len) {
 }
 
 SCH_API ssize_t sch_read(sch_io *io, void *buf, size_t len) {
-    return (ssize_t)schi_io_move(io, false, buf, len, SCH_FOREVER);
+    const sch_io own = schi_io_copy(io);
+    return (ssize_t)schi_io_move(&own, false, buf, len, SCH_FOREVER);
 }
 
 SCH_API ssize_t sch_write(sch_io *io, const void *buf, size_t len) {
-    return (ssize_t)schi_io_move(io, true, (void *)(uintptr_t)buf, len, SCH_FOREVER);
+    const sch_io own = schi_io_copy(io);
+    return (ssize_t)schi_io_move(&own, true, (void *)(uintptr_t)buf, len, SCH_FOREVER);
 }
 
 SCH_API ssize_t sch_readv(sch_io *io, const struct iovec *parts, int n) {
@@ -12334,10 +12348,11 @@ SCH_API ssize_t sch_writev(sch_io *io, const struct iovec *parts, int n) {
 
 SCH_API int sch_write_all_until(sch_io *io, const void *buf, size_t len, uint64_t deadline,
                                 size_t *written) {
+    const sch_io own = schi_io_copy(io);
     char *next = (char *)(uintptr_t)buf; /* only read */
     int64_t n = 0;
     while (len > 0) {
-        n = schi_io_move(io, true, next, len, deadline);
+        n = schi_io_move(&own, true, next, len, deadline);
         if (n < 0) break;
         next += n;
         len -= (size_t)n;

@@ -935,7 +935,8 @@ TEST(io_crowd_at_one_descriptor) {
 }
 
 /* Closed after its reader was told of data, and before it runs, which after a wait is -ECANCELED
- * and not -EBADF. There is one core, so the reader stays queued while its closer runs. */
+ * and not -EBADF; and the variable names another descriptor by then, whose data are not the
+ * reader's. There is one core, so the reader stays queued while its closer runs. */
 typedef struct io_told {
     sch_io io;
     ssize_t result;
@@ -966,9 +967,13 @@ static void io_told_body(void *arg) {
             EXPECT_EQ(sch_each_task(rt, io_told_look, &queued), 0);
         }
         EXPECT_EQ(sch_io_close(&t.io), 0);
+        int other = io_half(rt, IO_SOCKETPAIR, &t.io);
+        EXPECT_EQ(write(other, "N", 1), 1);
         EXPECT_EQ(sch_join(reader), 0);
         EXPECT_EQ(t.result, queued ? -ECANCELED : 1);
+        EXPECT_EQ(sch_io_close(&t.io), 0);
         close(peer);
+        close(other);
     } while (!queued);
 }
 
@@ -977,6 +982,32 @@ TEST(io_closed_between_news_and_read) {
     sch_config config = support_config(&memory, 0);
     sch_runtime *rt = support_begin(&config);
     support_run(rt, io_told_body, rt);
+    support_end(rt, &memory);
+}
+
+/* A file that said once that it is not ready (/proc/kmsg does) is read all the same: nobody would
+ * tell of a change. */
+static void io_untold_body(void *arg) {
+    char byte = 0;
+    FILE *file = tmpfile();
+    sch_io io;
+    if (!EXPECT(file && fputs("file", file) >= 0 && fflush(file) == 0)) return;
+    EXPECT_EQ(sch_io_open(&io, (sch_runtime *)arg, dup(fileno(file))), 0);
+    EXPECT_EQ(lseek(sch_io_fd(&io), 0, SEEK_SET), 0);
+    schi_io *record = (schi_io *)io.record;
+    schi_io_clear(record, schi_load_acq(&record->ready), SCHI_READABLE | SCHI_WRITABLE);
+    EXPECT_EQ(sch_read(&io, &byte, 1), 1);
+    EXPECT_EQ(byte, 'f');
+    EXPECT_EQ(sch_write(&io, "I", 1), 1);
+    EXPECT_EQ(sch_io_close(&io), 0);
+    fclose(file);
+}
+
+TEST(io_file_that_was_not_ready) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    sch_runtime *rt = support_begin(&config);
+    support_run(rt, io_untold_body, rt);
     support_end(rt, &memory);
 }
 
