@@ -6547,7 +6547,7 @@ static bool schi_poll_task_claim(sch_task *task) {
 }
 
 /* Who waits for this will be claimed, granted and run, one line after the other: fetch them at
- * once. What waits on a stack does so in a frame of sch_await, near both ends of what is used. */
+ * once. What waits on a stack does so in a frame of an await, near both ends of what is used. */
 #define SCHI_WAIT_BELOW 320
 #define SCHI_WAIT_ABOVE 384
 

@@ -282,11 +282,6 @@ TEST(dump_says_what_is_waited_for) {
 
 /* An operation whose time is over is waited for until who completes it is through: that is what is
  * shown then, not what was waited for before. */
-static sch_status dump_begin(sch_op *op) {
-    (void)op;
-    return SCH_PENDING;
-}
-
 static sch_op_revoked dump_too_late(sch_op *op) {
     (void)op;
     return SCH_OP_BUSY;
@@ -317,8 +312,8 @@ static void dump_serve_both(void *arg) {
 }
 
 TEST(dump_says_who_is_still_waited_for) {
-    static const sch_op_type early = {dump_begin, dump_too_late, "early"};
-    static const sch_op_type late = {dump_begin, dump_too_late, "late"};
+    static const sch_op_type early = {waits_op_poll, dump_too_late, "early"};
+    static const sch_op_type late = {waits_op_poll, dump_too_late, "late"};
     checked_memory memory;
     sch_config config = support_config(&memory, 0);
     sch_runtime *rt = support_begin(&config);

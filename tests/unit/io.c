@@ -934,6 +934,15 @@ TEST(io_crowd_at_one_descriptor) {
     }
 }
 
+/* A task alone with a core that others want, too; it gets the runtime. */
+static void io_with_one_core(sch_fn body) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 0);
+    sch_runtime *rt = support_begin(&config);
+    support_run(rt, body, rt);
+    support_end(rt, &memory);
+}
+
 /* Closed after its reader was told of data, and before it runs, which after a wait is -ECANCELED
  * and not -EBADF; and the variable names another descriptor by then, whose data are not the
  * reader's. There is one core, so the reader stays queued while its closer runs. */
@@ -977,13 +986,7 @@ static void io_told_body(void *arg) {
     } while (!queued);
 }
 
-TEST(io_closed_between_news_and_read) {
-    checked_memory memory;
-    sch_config config = support_config(&memory, 0);
-    sch_runtime *rt = support_begin(&config);
-    support_run(rt, io_told_body, rt);
-    support_end(rt, &memory);
-}
+TEST(io_closed_between_news_and_read) { io_with_one_core(io_told_body); }
 
 /* A file that said once that it is not ready (/proc/kmsg does) is read all the same: nobody would
  * tell of a change. */
@@ -1003,13 +1006,7 @@ static void io_untold_body(void *arg) {
     fclose(file);
 }
 
-TEST(io_file_that_was_not_ready) {
-    checked_memory memory;
-    sch_config config = support_config(&memory, 1);
-    sch_runtime *rt = support_begin(&config);
-    support_run(rt, io_untold_body, rt);
-    support_end(rt, &memory);
-}
+TEST(io_file_that_was_not_ready) { io_with_one_core(io_untold_body); }
 
 /* Reads and writes that need not wait use up the budget: others run meanwhile. */
 static void io_greedy_body(void *arg) {
@@ -1028,13 +1025,7 @@ static void io_greedy_body(void *arg) {
     close(peer);
 }
 
-TEST(io_that_is_ready_uses_budget) {
-    checked_memory memory;
-    sch_config config = support_config(&memory, 0);
-    sch_runtime *rt = support_begin(&config);
-    support_run(rt, io_greedy_body, rt);
-    support_end(rt, &memory);
-}
+TEST(io_that_is_ready_uses_budget) { io_with_one_core(io_greedy_body); }
 
 /* Shut down while someone waits: the reader sees the end, the writer an error. */
 static void io_shut_body(sch_runtime *rt) {
