@@ -1291,11 +1291,12 @@ static SCHI_INLINE void schi_fetch(const char *at, size_t bytes) {
 #endif
 #endif
 #if defined(__clang__) && (SCHI_TSAN || SCHI_ASAN) && __clang_major__ >= 14
-#define SCHI_UNINSTRUMENTED __attribute__((disable_sanitizer_instrumentation, noinline))
+#define SCHI_UNINSTRUMENTED \
+    __attribute__((disable_sanitizer_instrumentation, no_sanitize("address"))) /* one ignores it */
 #elif SCHI_TSAN || SCHI_ASAN
-#define SCHI_UNINSTRUMENTED __attribute__((no_sanitize("thread", "address", "undefined"), noinline))
+#define SCHI_UNINSTRUMENTED __attribute__((no_sanitize("thread", "address", "undefined")))
 #else
-#define SCHI_UNINSTRUMENTED __attribute__((noinline))
+#define SCHI_UNINSTRUMENTED
 #endif
 
 /* USAGE: only the caller's bug causes it.  ASSERT: only ours can.  CHECK: walks a structure. */
@@ -4016,7 +4017,7 @@ static void *schi_slot_take(schi_slot *slot) {
  *================================================================================================*/
 struct schi_thread;
 struct schi_ctx;
-static struct schi_ctx *schi_loop(void); /* a fresh stack runs the worker's loop [11.5] */
+static struct schi_ctx *schi_loop(void *th); /* a fresh stack runs the worker's loop [11.5] */
 static void *schi_worker_main(void *thread); /* a blocking call makes a worker [11.5] */
 static void *schi_blocking_main(void *thread); /* a thread of the pool makes another [12] */
 static void schi_core_close(struct schi_thread *th);      /* a worker learns of the shutdown [13] */
@@ -4603,30 +4604,49 @@ extern void *schi_cxa_globals(void) __asm__("___cxa_get_globals");
 extern void *schi_cxa_globals(void) __asm__("__cxa_get_globals") __attribute__((weak));
 #endif
 
-/* schi_ctx_swap(save, to): keep the callee-saved registers on this stack and its pointer in *save,
- * take those of `to`. Also kept: the control words of the floating-point units, not their flags.
- * A fresh context starts in a function that never returns. It ends in a `ret`, not a jump: most
- * switches come from the same call, so the processor's prediction of returns stays right. */
+/* schi_ctx_swap(save, to, record): keep the callee-saved registers on this stack and its pointer in
+ * *save, take those of `to`. Also kept: the control words of the floating-point units, not their
+ * flags. Returns the record of whoever switches back, which thread that may be. A fresh context
+ * starts in a function that gets it and never returns; its return address is 0.
+ *   Prediction  The processor expects each return to be to behind the latest call that has not
+ *               returned. So a switch to a context that was left is a return, as all were left by
+ *               the same call; a fresh one is jumped to, and left by a return (schi_ctx_go, never a
+ *               call): what ran on it is, to the processor, a function that the switch called. */
 #if SCHI_ASM_X86_64
-__attribute__((naked, noinline)) static void schi_ctx_swap(void **save SCHI_UNUSED,
-                                                           void *to SCHI_UNUSED) {
+#define SCHI_CTX_TAKE(r) /* the registers that stand at the stack pointer */ \
+    "ldmxcsr (" r "rsp)\n\tfldcw 4(" r "rsp)\n\taddq $8, " r "rsp\n\t" \
+    "popq " r "r15\n\tpopq " r "r14\n\tpopq " r "r13\n\tpopq " r "r12\n\t" \
+    "popq " r "rbx\n\tpopq " r "rbp\n\t"
+
+__attribute__((naked, noinline)) static void *schi_ctx_swap(void **save SCHI_UNUSED,
+                                                           void *to SCHI_UNUSED,
+                                                           void *record SCHI_UNUSED) {
     __asm__ volatile(
         "pushq %rbp\n\tpushq %rbx\n\tpushq %r12\n\tpushq %r13\n\tpushq %r14\n\tpushq %r15\n\t"
         "subq $8, %rsp\n\tstmxcsr (%rsp)\n\tfnstcw 4(%rsp)\n\t"
         "movq %rsp, (%rdi)\n\t"
-        "movq %rsi, %rsp\n\t"
-        "ldmxcsr (%rsp)\n\tfldcw 4(%rsp)\n\taddq $8, %rsp\n\t"
-        "popq %r15\n\tpopq %r14\n\tpopq %r13\n\tpopq %r12\n\tpopq %rbx\n\tpopq %rbp\n\t"
-        "ret\n\t");
+        "movq %rsi, %rsp\n\t" SCHI_CTX_TAKE("%")
+        "movq %rdx, %rax\n\tmovq %rdx, %rdi\n\t"
+        "cmpq $0, (%rsp)\n\tje 1f\n\tret\n"
+        "1:\tjmp *%rbx\n\t");
 }
 
-static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
+static SCHI_INLINE void schi_ctx_go(void *to, void *record) {
+    __asm__ volatile("movq %0, %%rsp\n\t" SCHI_CTX_TAKE("%%") "ret"
+                     :
+                     : "r"(to), "a"(record)
+                     : "memory");
+    __builtin_unreachable();
+}
+
+static void *schi_ctx_fresh(char *top, void (*entry)(void *)) {
     uint64_t *sp = (uint64_t *)(void *)top;
     uint32_t control[2] = {0, 0};
     __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(control[0]), "=m"(control[1]));
     *--sp = 0;                          /* where entry would return to: ends backtraces */
-    *--sp = (uint64_t)(uintptr_t)entry; /* what swap jumps to */
-    for (int i = 0; i < 6; i++) *--sp = 0;
+    *--sp = 0;                          /* rbp */
+    *--sp = (uint64_t)(uintptr_t)entry; /* rbx */
+    for (int i = 0; i < 4; i++) *--sp = 0;
     *--sp = (uint64_t)control[1] << 32 | control[0];
     return sp;
 }
@@ -4641,6 +4661,13 @@ static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
 #define SCHI_SYMBOL_BEGIN ".weak schi_ctx_swap\n\t.hidden schi_ctx_swap\n\t" \
                           ".type schi_ctx_swap, %function\n\t"
 #endif
+#define SCHI_CTX_TAKE /* the registers that stand at the stack pointer; x10: where to go on */ \
+    "ldp x19, x20, [sp]\n\tldp x21, x22, [sp, #16]\n\tldp x23, x24, [sp, #32]\n\t" \
+    "ldp x25, x26, [sp, #48]\n\tldp x27, x28, [sp, #64]\n\tldp x29, x30, [sp, #80]\n\t" \
+    "ldp d8, d9, [sp, #96]\n\tldp d10, d11, [sp, #112]\n\tldp d12, d13, [sp, #128]\n\t" \
+    "ldp d14, d15, [sp, #144]\n\tldp x9, x10, [sp, #160]\n\tmsr fpcr, x9\n\t" \
+    "add sp, sp, #176\n\t"
+
 __asm__(".text\n\t.p2align 4\n\t" SCHI_SYMBOL_BEGIN
         SCHI_SYMBOL(schi_ctx_swap) ":\n\t"
         "hint #34\n\t" /* bti c */
@@ -4649,23 +4676,26 @@ __asm__(".text\n\t.p2align 4\n\t" SCHI_SYMBOL_BEGIN
         "stp x25, x26, [sp, #48]\n\tstp x27, x28, [sp, #64]\n\tstp x29, x30, [sp, #80]\n\t"
         "stp d8, d9, [sp, #96]\n\tstp d10, d11, [sp, #112]\n\tstp d12, d13, [sp, #128]\n\t"
         "stp d14, d15, [sp, #144]\n\tmrs x9, fpcr\n\tstp x9, x30, [sp, #160]\n\t"
-        "mov x10, sp\n\tstr x10, [x0]\n\tmov sp, x1\n\t"
-        "ldp x19, x20, [sp]\n\tldp x21, x22, [sp, #16]\n\tldp x23, x24, [sp, #32]\n\t"
-        "ldp x25, x26, [sp, #48]\n\tldp x27, x28, [sp, #64]\n\tldp x29, x30, [sp, #80]\n\t"
-        "ldp d8, d9, [sp, #96]\n\tldp d10, d11, [sp, #112]\n\tldp d12, d13, [sp, #128]\n\t"
-        "ldp d14, d15, [sp, #144]\n\tldp x9, x10, [sp, #160]\n\tmsr fpcr, x9\n\t"
-        "add sp, sp, #176\n\tret x10\n\t");
+        "mov x10, sp\n\tstr x10, [x0]\n\tmov sp, x1\n\t" SCHI_CTX_TAKE
+        "mov x0, x2\n\tcbz x10, 1f\n\tret x10\n"
+        "1:\tmov x16, x19\n\tbr x16\n\t"); /* by x16: may go to `bti c` */
 #ifdef __cplusplus
 extern "C"
 #endif
-void schi_ctx_swap(void **save, void *to) __attribute__((visibility("hidden")));
+void *schi_ctx_swap(void **save, void *to, void *record) __attribute__((visibility("hidden")));
 
-static void *schi_ctx_fresh(char *top, void (*entry)(void)) {
+static SCHI_INLINE void schi_ctx_go(void *to, void *record) {
+    register void *x0 __asm__("x0") = record;
+    __asm__ volatile("mov sp, %0\n\t" SCHI_CTX_TAKE "ret x10" : : "r"(to), "r"(x0) : "memory");
+    __builtin_unreachable();
+}
+
+static void *schi_ctx_fresh(char *top, void (*entry)(void *)) {
     uint64_t *sp = (uint64_t *)(void *)(top - 176), fpcr;
     __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
-    memset(sp, 0, 176);
+    memset(sp, 0, 176); /* x29, x30 too: ends backtraces */
+    sp[0] = (uint64_t)(uintptr_t)entry; /* x19 */
     sp[20] = fpcr;
-    sp[21] = (uint64_t)(uintptr_t)entry; /* swap returns to it; x29, x30 are 0: ends backtraces */
     return sp;
 }
 #endif
@@ -4687,9 +4717,9 @@ static void schi_ctx_home(schi_ctx *home) {
 #endif
 }
 
-/* Leave one context for another. Returns when somebody switches back, maybe on another thread; then
- * the first thing to call is schi_ctx_landed. */
-static inline void schi_ctx_switch(schi_ctx *from, schi_ctx *to) {
+/* Leave one context for another; `record` is this thread's. Returns when somebody switches back,
+ * with the record of whoever does, maybe on another thread; then call schi_ctx_landed first. */
+static inline void *schi_ctx_switch(schi_ctx *from, schi_ctx *to, void *record) {
     schi_ctx_exceptions(from, to);
 #if SCHI_ASAN
     __sanitizer_start_switch_fiber(&from->asan_fake_stack, to->asan_bottom, to->asan_size);
@@ -4699,13 +4729,16 @@ static inline void schi_ctx_switch(schi_ctx *from, schi_ctx *to) {
 #endif
 #if SCHI_UCONTEXT
     swapcontext(&from->uc, &to->uc);
+    (void)record;
+    return schi_tls_get();
 #else
-    schi_ctx_swap(&from->sp, to->sp);
+    return schi_ctx_swap(&from->sp, to->sp, record);
 #endif
 }
 
-/* Leave a context for ever. Not instrumented: no sanitizer counts a call that never returns. */
-SCHI_UNINSTRUMENTED static void schi_ctx_leave(schi_ctx *to) {
+/* Leave a context for ever, for one that was left. Not instrumented: no sanitizer counts a call
+ * that never returns. */
+SCHI_UNINSTRUMENTED static SCHI_INLINE void schi_ctx_leave(schi_ctx *to) {
     schi_ctx dead;
     schi_ctx_exceptions(&dead, to);
 #if SCHI_ASAN
@@ -4717,7 +4750,7 @@ SCHI_UNINSTRUMENTED static void schi_ctx_leave(schi_ctx *to) {
 #if SCHI_UCONTEXT
     setcontext(&to->uc);
 #else
-    schi_ctx_swap(&dead.sp, to->sp);
+    schi_ctx_go(to->sp, schi_tls_get());
 #endif
 }
 
@@ -5057,10 +5090,14 @@ static void schi_stack_pool_drop(schi_stack_pool *p) {
 
 /* Where a fresh stack starts, and the last thing that runs on it. The loop leaves a stack only by
  * returning here, so no instrumented frame is ever abandoned on one. */
-SCHI_UNINSTRUMENTED static void schi_stack_entry(void) {
-    schi_ctx_leave(schi_loop());
+SCHI_UNINSTRUMENTED SCHI_NOINLINE static void schi_stack_entry(void *record) {
+    schi_ctx_leave(schi_loop(record));
     __builtin_unreachable();
 }
+
+#if SCHI_UCONTEXT
+SCHI_UNINSTRUMENTED static void schi_stack_entry_uc(void) { schi_stack_entry(schi_tls_get()); }
+#endif
 
 /* Make a stack start from the beginning when it is next switched to. */
 static void schi_stack_fresh(schi_stack *s) {
@@ -5074,7 +5111,7 @@ static void schi_stack_fresh(schi_stack *s) {
     s->ctx.uc.uc_stack.ss_sp = s->mapping;
     s->ctx.uc.uc_stack.ss_size = (size_t)((char *)s - s->mapping);
     s->ctx.uc.uc_link = NULL;
-    makecontext(&s->ctx.uc, schi_stack_entry, 0);
+    makecontext(&s->ctx.uc, schi_stack_entry_uc, 0);
 #else
     s->ctx.sp = schi_ctx_fresh((char *)s, schi_stack_entry);
 #endif
@@ -7356,21 +7393,20 @@ static inline void schi_commit(schi_thread *th) {
 }
 
 /* Somebody looks at this suspended stack: it tells what is on it, and goes back. */
-static SCHI_NOINLINE void schi_stack_show(schi_thread *th, schi_stack *stack) {
+static SCHI_NOINLINE schi_thread *schi_stack_show(schi_thread *th, schi_stack *stack) {
     schi_look_at *look = th->look;
     th->commit = SCHI_COMMIT_NONE;
     look->num = schi_backtrace(look->frames, SCHI_FRAMES);
     th->left = &stack->ctx;
-    schi_ctx_switch(&stack->ctx, look->back);
+    return (schi_thread *)schi_ctx_switch(&stack->ctx, look->back, th);
 }
 
 /* We are on a task's stack again: to go on, or to be looked at before that. */
-static inline schi_thread *schi_land(schi_stack *stack) {
+static inline schi_thread *schi_land(schi_thread *th, schi_stack *stack) {
     for (;;) {
-        schi_thread *th = schi_self();
         schi_ctx_landed(&stack->ctx, th->left);
         if (SCHI_LIKELY(th->commit != SCHI_COMMIT_LOOK)) return th;
-        schi_stack_show(th, stack);
+        th = schi_stack_show(th, stack);
     }
 }
 
@@ -7415,9 +7451,9 @@ static schi_thread *schi_switch_away(schi_thread *th, schi_commit_kind kind, SCH
     th->commit_task = task;
     th->commit_wait = wait;
     th->left = &stack->ctx;
-    schi_ctx_switch(&stack->ctx, schi_successor(th));
-
-    th = schi_land(stack); /* the thread that resumes us */
+    /* the thread that resumes us */
+    th = (schi_thread *)schi_ctx_switch(&stack->ctx, schi_successor(th), th);
+    th = schi_land(th, stack);
     schi_commit(th);
     task->on.stack = NULL;
     schi_set_current(th, task);
@@ -7727,8 +7763,8 @@ static schi_thread *schi_run(schi_thread *th, sch_task *task) {
 
 /* What a pooled stack runs. It keeps nothing in locals across a task but the stack itself: the
  * frame below a task that waited continues on whichever worker resumed it. */
-static schi_ctx *schi_loop(void) {
-    schi_thread *th = schi_self();
+static schi_ctx *schi_loop(void *record) {
+    schi_thread *th = (schi_thread *)record;
     schi_stack *stack = th->stack;
     schi_ctx *to = NULL;
     sch_task *task;
@@ -7795,7 +7831,7 @@ static void schi_enter(schi_thread *th, sch_task *task) {
         to = &s->ctx;
     }
     th->left = &th->home;
-    schi_ctx_switch(&th->home, to);
+    (void)schi_ctx_switch(&th->home, to, th);
     schi_ctx_landed(&th->home, th->left);
     th->stack = NULL;
     schi_set_current(th, NULL);
@@ -10546,7 +10582,7 @@ static void schi_stack_look(schi_stack *stack, schi_look_at *look) {
     th->look = look;
     th->commit = SCHI_COMMIT_LOOK;
     th->left = me;
-    schi_ctx_switch(me, &stack->ctx);
+    (void)schi_ctx_switch(me, &stack->ctx, th);
     schi_ctx_landed(me, th->left);
     if (th == &spare) schi_thread_leave(th);
 }

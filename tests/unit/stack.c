@@ -7,13 +7,15 @@ typedef struct stack_strand {
     schi_ctx *home; /* whoever resumed it */
     void (*body)(struct stack_strand *me);
     void *arg;
+    void *record; /* that it was started with */
     bool over;
 } stack_strand;
 
 static stack_strand *stack_entering; /* one thread starts strands */
 
-static schi_ctx *stack_run(void) {
+static schi_ctx *stack_run(void *record) {
     stack_strand *me = stack_entering;
+    me->record = record;
     schi_ctx_landed(&me->stack->ctx, me->home);
     EXPECT_EQ((uintptr_t)__builtin_frame_address(0) % 16, 0);
     me->body(me);
@@ -21,17 +23,21 @@ static schi_ctx *stack_run(void) {
     return me->home;
 }
 
-SCHI_UNINSTRUMENTED static void stack_begin(void) {
-    schi_ctx_leave(stack_run());
+SCHI_UNINSTRUMENTED SCHI_NOINLINE static void stack_begin(void *record) {
+    schi_ctx_leave(stack_run(record));
     __builtin_unreachable();
 }
+
+#if SCHI_UCONTEXT
+SCHI_UNINSTRUMENTED static void stack_begin_uc(void) { stack_begin(schi_tls_get()); }
+#endif
 
 /* Made ready as the library does it, but to run a body instead of the scheduler's loop. */
 static void stack_start(stack_strand *me, schi_stack *s, void (*body)(stack_strand *), void *arg) {
     me->stack = s, me->body = body, me->arg = arg, me->over = false;
     schi_stack_fresh(s);
 #if SCHI_UCONTEXT
-    makecontext(&s->ctx.uc, stack_begin, 0);
+    makecontext(&s->ctx.uc, stack_begin_uc, 0);
 #else
     s->ctx.sp = schi_ctx_fresh((char *)s, stack_begin);
 #endif
@@ -39,15 +45,18 @@ static void stack_start(stack_strand *me, schi_stack *s, void (*body)(stack_stra
 }
 
 static void stack_resume(stack_strand *me, schi_ctx *home) {
+    void *record = schi_tls_get();
     me->home = home;
-    schi_ctx_switch(home, &me->stack->ctx);
+    EXPECT(schi_ctx_switch(home, &me->stack->ctx, record) == record);
     schi_ctx_landed(home, NULL);
 }
 
-static void stack_pause(stack_strand *me) {
+/* Returns the record of the thread that resumed it. */
+static void *stack_pause(stack_strand *me) {
     schi_ctx *self = &me->stack->ctx;
-    schi_ctx_switch(self, me->home);
+    void *record = schi_ctx_switch(self, me->home, schi_tls_get());
     schi_ctx_landed(self, me->home);
+    return record;
 }
 
 /* Pools -----------------------------------------------------------------------------------------*/
@@ -444,7 +453,7 @@ __asm__(".text\n\t.p2align 4\n\t.type stack_probe, %function\nstack_probe:\n\t"
         ".size stack_probe, .-stack_probe\n");
 #endif
 extern void stack_probe(void **save, void *to, const uint64_t *in, uint64_t *out,
-                        void (*swap)(void **, void *)) __asm__("stack_probe");
+                        void *(*swap)(void **, void *, void *)) __asm__("stack_probe");
 
 static void stack_expect_registers(void **save, void *const *to) {
     uint64_t in[STACK_REGISTERS], out[STACK_REGISTERS];
@@ -488,9 +497,10 @@ static void stack_travel(stack_strand *me) {
     stack_trip *t = (stack_trip *)me->arg;
     volatile size_t visits = 0; /* on the stack that travels */
     const size_t all = t->left;
+    EXPECT(me->record == t->record);
     for (; t->left > 0; t->left--, visits = visits + 1) {
+        EXPECT(stack_pause(me) == t->record);
         EXPECT(schi_tls_get() == t->record);
-        stack_pause(me);
     }
     EXPECT_EQ(visits, all);
 }
