@@ -75,7 +75,8 @@
  *   SCH_STACK_SIZE        262144     default bytes of a task's stack; only touched pages count
  *   SCH_CACHELINE         64 / 128   alignment that keeps two owners' data apart
  *   SCH_MAX_WORKERS       1024       upper limit of config.workers
- *   SCH_LIFO_CAP          3          polls in a row from the LIFO slot
+ *   SCH_LIFO_CAP          3          polls in a row of a task just woken, or just spawned, before
+ *                                    the queue has its turn
  *   SCH_BUDGET            128        waits that did not have to wait before a task yields by itself
  *   SCH_WAKE_COST_NS      8000       cost of waking a thread; work worth less wakes nobody
  *   SCH_MOVE_COST_NS      150        cost of moving a task to another core; shorter ones stay
@@ -309,7 +310,8 @@ typedef struct sch_config {
                                        (default: self-tuned to about 200 us) */
     unsigned event_interval;        /* ticks between maintenance, at most 65535 (default: 61, and
                                        four times that while polls take less than 150 ns) */
-    bool no_lifo;              /* true: a woken task always goes to the back of the queue */
+    bool no_lifo;              /* true: a woken task always goes to the back of the queue, and a
+                                  new one waits there for its turn */
     bool no_io;                /* true: no descriptors (sch_io_open: -ENOTSUP) */
     uint64_t seed;             /* of every random choice (default: the system's) */
     const char *thread_name;   /* threads are named "<this>-<n>", cut to 15 (default: "sch") */
@@ -923,6 +925,8 @@ typedef struct sch_worker_metrics_snapshot {
                                    UINT64_MAX while none does */
     uint64_t poll_count;        /* times a task was given the core, those from the LIFO slot too */
     uint64_t lifo_poll_count;   /* of these, from the LIFO slot */
+    uint64_t child_poll_count;  /* of these, the only child of the one before, although it was the
+                                   last in the queue */
     uint64_t lifo_schedule_count; /* tasks put into the LIFO slot */
     uint64_t lifo_capped_count; /* times the LIFO slot had to give way to the queue */
     uint64_t local_schedule_count; /* tasks spawned and woken on this core for itself */
@@ -3400,6 +3404,18 @@ static schi_node *schi_runq_pop_alone(schi_runq *q) {
     return schi_rd(&q->slots[real & SCHI_RUNQ_MASK]);
 }
 
+/* The newest of the ring, and to take that one, while no thief can be at work. Owner. */
+static schi_node *schi_runq_newest_alone(schi_runq *q) {
+    SCHI_INDEX tail = schi_load_rlx(&q->tail);                    /* rlx: only we write it */
+    SCHI_INDEX real = schi_runq_real_of(schi_load_rlx(&q->head)); /* rlx: the same */
+    return tail == real ? NULL : schi_rd(&q->slots[(SCHI_INDEX)(tail - 1) & SCHI_RUNQ_MASK]);
+}
+
+static void schi_runq_pop_newest_alone(schi_runq *q) {
+    SCHI_INDEX tail = schi_load_rlx(&q->tail); /* rlx: only we write it */
+    schi_store_rlx(&q->tail, (SCHI_INDEX)(tail - 1)); /* rlx: thieves come after a revoke or keep */
+}
+
 /* Take the older half out of a full ring, linked in order, first to *first and last to *last.
  * Returns how many; 0 if a thief is at work (then there is room soon). Owner. */
 static SCHI_INDEX schi_runq_take_half(schi_runq *q, schi_node **first, schi_node **last) {
@@ -4626,9 +4642,8 @@ __attribute__((naked, noinline)) static void *schi_ctx_swap(void **save SCHI_UNU
         "subq $8, %rsp\n\tstmxcsr (%rsp)\n\tfnstcw 4(%rsp)\n\t"
         "movq %rsp, (%rdi)\n\t"
         "movq %rsi, %rsp\n\t" SCHI_CTX_TAKE("%")
-        "movq %rdx, %rax\n\tmovq %rdx, %rdi\n\t"
-        "cmpq $0, (%rsp)\n\tje 1f\n\tret\n"
-        "1:\tjmp *%rbx\n\t");
+        "movq %rdx, %rax\n\tcmpq $0, (%rsp)\n\tje 1f\n\tret\n"
+        "1:\tmovq %rdx, %rdi\n\tjmp *%rbx\n\t");
 }
 
 static SCHI_INLINE void schi_ctx_go(void *to, void *record) {
@@ -5653,11 +5668,11 @@ static void schi_driver_drop(schi_driver *d, const sch_allocator *a) {
  *   Uses [2] [4].  Used by [11]-[13] [17] [18].  Tests: tests/unit/metrics.c, tests/unit/trace.c
  *================================================================================================*/
 typedef struct schi_core_metrics {
-    schi_counter thread, polls, lifo_polls, lifo_capped, lifo_schedules, back_schedules, overflows,
-        steal_operations, steals, lifo_steals, injected, inject_batches, inject_turns,
-        no_local_work, searches, search_spins, relays, parks, park_unparks, noops, lends,
-        lends_taken, handoffs, notifies, wakes, forced_yields, maintenances, spawned, jobs, ended,
-        cancelled, busy_ns, mean_poll_ns;
+    schi_counter thread, polls, lifo_polls, child_polls, lifo_capped, lifo_schedules,
+        back_schedules, overflows, steal_operations, steals, lifo_steals, injected, inject_batches,
+        inject_turns, no_local_work, searches, search_spins, relays, parks, park_unparks, noops,
+        lends, lends_taken, handoffs, notifies, wakes, forced_yields, maintenances, spawned, jobs,
+        ended, cancelled, busy_ns, mean_poll_ns;
     schi_counter waits[SCH_WAIT_KINDS];
 } schi_core_metrics;
 
@@ -5796,7 +5811,7 @@ static uint64_t schi_trace_copy(schi_trace *t, schi_trace_entry *out) {
 /*==================================================================================================
  * MARK: - [11.1] Worker: records, waking (private)
  *   Cores, threads and the runtime they belong to; how a ready task gets to a worker.
- *   Uses [5] [6] [7] [10].  Used by all that follow.  Tests: tests/unit/worker.c
+ *   Uses [5] [6] [7] [10].  Used by all that follow.  Tests: tests/unit/wakeups.c
  *================================================================================================*/
 typedef struct schi_core {
     sch_runtime *rt;          /* fixed */
@@ -5808,7 +5823,7 @@ typedef struct schi_core {
     unsigned event_interval;  /* ticks from one maintenance to the next */
     unsigned inject_left;     /* until a look at the injector */
     unsigned inject_interval;
-    unsigned lifo_polls;      /* in a row */
+    unsigned lifo_polls;      /* in a row, of woken tasks and of children */
     unsigned num_stacks;      /* in the cache */
     schi_stack *stacks;       /* cache of free stacks */
     sch_task *next;           /* chosen by a task that waits, for the loop that it switches to */
@@ -5822,6 +5837,7 @@ typedef struct schi_core {
     uint64_t gathered_at;     /* polls when a batch of the injector was last taken, ring empty */
     uint64_t turn_end_ns;     /* when the one just before it ended; 0: there was none */
     uint64_t last_id;         /* of the tasks spawned here */
+    uint64_t last_id_seen;    /* the same when a task with a stack last waited or yielded */
     bool alone;               /* fixed after start: the only core, nobody steals or is woken */
     bool closed;              /* shutdown has come to this core */
     schi_rng rng;
@@ -6951,7 +6967,7 @@ static SCHI_INLINE sch_task *schi_task_new(sch_runtime *rt, schi_core *core, siz
 /*==================================================================================================
  * MARK: - [11.2] Worker: the turn (private)
  *   Which task is next, without leaving the pooled stack.
- *   Uses [11.1].  Used by [11.4] [11.5].  Tests: tests/unit/worker.c
+ *   Uses [11.1].  Used by [11.4] [11.5].  Tests: tests/unit/turn.c
  *================================================================================================*/
 
 #ifndef SCHI_GATHER_PAUSES
@@ -7120,6 +7136,30 @@ static SCHI_NOINLINE sch_task *schi_next_due(schi_thread *th, schi_core *core) {
 static sch_task *schi_next(schi_thread *th, schi_core *core) {
     if (SCHI_UNLIKELY(--core->countdown == 0)) return schi_next_due(th, core);
     return schi_next_queued(th, core);
+}
+
+/* The task that waits spawned one task and no more: most often it waits for that one now, and what
+ * either needs is in cache. So that comes next, if it is still the newest here and the ring is ours
+ * alone; as a turn of the slot, so that the queue does not starve. NULL: as always. */
+static SCHI_NOINLINE sch_task *schi_next_child(schi_core *core, bool waits) {
+    bool one = core->last_id - core->last_id_seen == SCHI_ID_STEP;
+    schi_node *node;
+    core->last_id_seen = core->last_id;
+    if (!waits || !one || core->lifo_polls >= SCH_LIFO_CAP || core->rt->config.no_lifo ||
+        core->countdown == 1 || !schi_lifo_is_empty(&core->q)) {
+        return NULL;
+    }
+    if (!core->alone && !schi_bias_enter(&core->q.bias)) return NULL;
+    node = schi_runq_newest_alone(&core->q);
+    if (node && schi_task_id(schi_task_of(node)) != core->last_id) node = NULL;
+    if (node) schi_runq_pop_newest_alone(&core->q);
+    if (!core->alone) schi_bias_leave(&core->q.bias);
+    if (!node) return NULL;
+    core->countdown--;
+    core->lifo_polls++;
+    schi_count(&core->m.child_polls, 1);
+    schi_count(&core->m.polls, 1);
+    return schi_task_of(node);
 }
 
 /* Does it start on a stack of its own size? */
@@ -7351,7 +7391,8 @@ static SCHI_INLINE bool schi_core_return(schi_thread *th) {
 /*==================================================================================================
  * MARK: - [11.4] Worker: waiting (private)
  *   How a task, a blocking job or a plain thread waits until it is granted, woken or cancelled.
- *   Uses [7] [11.2] [11.3].  Used by [11.5] [12] [13] [18].  Tests: tests/unit/wait.c
+ *   Uses [7] [11.2] [11.3].  Used by [11.5] [12] [13] [18].
+ *   Tests: tests/unit/lifecycle.c, tests/unit/turn.c
  *
  *   A task that waits chooses its successor itself. If that is suspended, it switches straight to
  *   it; otherwise it leaves it in core->next and switches to a fresh loop on a cached stack, or
@@ -7410,15 +7451,28 @@ static inline schi_thread *schi_land(schi_thread *th, schi_stack *stack) {
     }
 }
 
-/* Where a task that waits goes; th->stack is set for a fresh loop. */
+/* Does a task that yields go on at once, since nobody else is queued? A way round by home would
+ * lead back here, unless something is due there. But home is also where a shutdown, the end of a
+ * visit and long polls are noticed: so some 15 times, while polls are short. */
+static inline bool schi_yields_to_itself(const schi_core *core) {
+    return core->countdown % 16 > 1 && core->mean_poll_ns < SCH_MICROSECOND;
+}
+
+/* Where a task that waits or yields goes; th->stack is set for a fresh loop. NULL: nowhere. */
 static inline schi_ctx *schi_successor(schi_thread *th) {
     schi_core *core = th->core;
-    sch_task *next;
+    sch_task *next = NULL;
     schi_stack *s;
     th->stack = NULL;
     if (!core) return &th->home;
-    next = schi_next(th, core);
-    if (!next) return &th->home;
+    if (SCHI_UNLIKELY(core->last_id != core->last_id_seen)) {
+        next = schi_next_child(core, th->commit == SCHI_COMMIT_IDLE);
+    }
+    if (!next) next = schi_next(th, core);
+    if (!next) {
+        bool stays = th->commit == SCHI_COMMIT_REQUEUE && schi_yields_to_itself(core);
+        return stays ? NULL : &th->home;
+    }
     if (next->on.stack) return &next->on.stack->ctx;
     core->next = next;
     if (schi_wants_own_stack(next)) return &th->home;
@@ -7438,6 +7492,7 @@ static schi_thread *schi_switch_away(schi_thread *th, schi_commit_kind kind, SCH
     sch_task *task = schi_current(th);
     schi_stack *stack = th->stack;
     sch_runtime *rt = th->rt;
+    schi_ctx *to;
     SCHI_ASSERT(task && stack && th->commit == SCHI_COMMIT_NONE);
     schi_stack_check(stack);
     schi_count_wait(th->core, kind == SCHI_COMMIT_REQUEUE ? SCH_WAIT_YIELD : stack->frame.wait);
@@ -7451,10 +7506,15 @@ static schi_thread *schi_switch_away(schi_thread *th, schi_commit_kind kind, SCH
     th->commit_task = task;
     th->commit_wait = wait;
     th->left = &stack->ctx;
-    /* the thread that resumes us */
-    th = (schi_thread *)schi_ctx_switch(&stack->ctx, schi_successor(th), th);
-    th = schi_land(th, stack);
-    schi_commit(th);
+    to = schi_successor(th);
+    if (SCHI_LIKELY(to != NULL)) {
+        /* the thread that resumes us */
+        th = schi_land((schi_thread *)schi_ctx_switch(&stack->ctx, to, th), stack);
+        schi_commit(th);
+    } else {
+        th->commit = SCHI_COMMIT_NONE;
+        schi_count(&th->core->m.polls, 1);
+    }
     task->on.stack = NULL;
     schi_set_current(th, task);
     th->stack = stack;
@@ -7659,7 +7719,7 @@ static int schi_join_as_task(schi_thread *th, sch_task *task) {
 /*==================================================================================================
  * MARK: - [11.5] Worker: home, the standby (private)
  *   On the native stack: maintenance, long search, sleep, and into the tasks.
- *   Uses [11.1]-[11.4].  Used by [12] [13].  Tests: tests/unit/worker.c, tests/unit/standby.c
+ *   Uses [11.1]-[11.4].  Used by [12] [13].  Tests: tests/unit/current.c, tests/unit/standby.c
  *================================================================================================*/
 
 /* Put a stack that nothing lives on into the core's cache. */
@@ -8791,7 +8851,7 @@ static void schi_pool_close(schi_pool *p) {
 /*==================================================================================================
  * MARK: - [13] Runtime, shutdown (private)
  *   Making a runtime, visiting it, ending it.
- *   Uses [11] [12].  Used by [18].  Tests: tests/unit/runtime.c, tests/unit/shutdown.c
+ *   Uses [11] [12].  Used by [18].  Tests: tests/unit/threads.c, tests/unit/shutdown.c
  *
  *   Shutdown.  (1) closing is set and everybody woken. (2) Each core's holder, once it sees
  *   closing, closes the core - it spawns no more - and cancels every task in the core's slabs; idle
@@ -9117,7 +9177,7 @@ static schi_core *schi_core_new(sch_runtime *rt, unsigned index) {
     }
     core->rt = rt;
     core->index = index;
-    core->last_id = index + 1;
+    core->last_id = core->last_id_seen = index + 1;
     core->event_interval = core->ticks_left = schi_event_interval(rt, SCH_WAKE_COST_NS);
     core->inject_interval =
         rt->config.global_queue_interval ? rt->config.global_queue_interval : 61;
@@ -10140,6 +10200,7 @@ static void schi_worker_snapshot(schi_core *core, sch_worker_metrics_snapshot *o
     out->wheel_revoke_count = schi_counted(&core->wheel.lock.bias.num_revoked);
     out->thread = schi_counted(&m->thread);
     out->lifo_poll_count = schi_counted(&m->lifo_polls); /* first: not more than polls, but one */
+    out->child_poll_count = schi_counted(&m->child_polls); /* the same */
     out->poll_count = schi_counted(&m->polls);
     out->lifo_schedule_count = schi_counted(&m->lifo_schedules);
     out->lifo_capped_count = schi_counted(&m->lifo_capped);
@@ -10289,6 +10350,7 @@ static const schi_metric schi_worker_metrics[] = {
     {SCHI_UNWRITTEN, "thread", ""},
     {SCHI_COUNTER, "polls", "Times a task was given the core."},
     {SCHI_COUNTER, "lifo_polls", "Polls of tasks from the LIFO slot."},
+    {SCHI_COUNTER, "child_polls", "Polls of a new task right after the one that spawned it."},
     {SCHI_COUNTER, "lifo_schedules", "Tasks put into the LIFO slot."},
     {SCHI_COUNTER, "lifo_capped", "Times the LIFO slot gave way to the queue."},
     {SCHI_COUNTER, "local_schedules", "Tasks spawned and woken on the core for itself."},
@@ -11335,7 +11397,7 @@ static int schi_trace_make(sch_runtime *rt) {
 /*==================================================================================================
  * MARK: - [17.4] Watchdog (private)
  *   A thread that tells of polls that last too long, and dumps at a signal.
- *   Uses [3.1] [13] [17.2].  Used by [18].  Tests: tests/unit/dump.c, tests/unit/watchdog.c
+ *   Uses [3.1] [13] [17.2].  Used by [18].  Tests: tests/unit/dump.c
  *
  *   With config.stall_ns it looks four times in that time, at most each millisecond: a core that is
  *   in the same poll of the same task as at the look before has been so since then at least. It has
@@ -11563,7 +11625,7 @@ static void schi_watchdog_stop(sch_runtime *rt) {
 /*==================================================================================================
  * MARK: - [18] Public functions (private)
  *   Check the arguments, call one thing, return.
- *   Uses everything.  Tests: tests/unit/api.c, tests/api/
+ *   Uses everything.  Tests: tests/unit/badinput.c, tests/api/
  *================================================================================================*/
 #ifdef __cplusplus
 extern "C" {

@@ -28,6 +28,7 @@
 #include "unit/hooks.c"
 #include "unit/wakeups.c"
 #include "unit/lifecycle.c"
+#include "unit/turn.c"
 #include "unit/shutdown.c"
 #include "unit/badinput.c"
 #include "unit/current.c"

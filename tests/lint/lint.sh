@@ -68,6 +68,12 @@ awk '/MARK: - \[/ { sub(/.*MARK: - /, ""); gsub(/ +/, " "); sub(/ $/, ""); print
 } >"$work/found"
 check index
 
+# --- the tests that a section names are there -------------------------------------------------
+grep -on 'tests/[a-z]*/[a-z_]*\.c' "$header" | while IFS=: read -r line file; do
+    [ -e "$file" ] || echo "$header:$line: $file is not there"
+done >"$work/found"
+check "named tests"
+
 # --- layout -----------------------------------------------------------------------------------
 sources=$(find "$header" tests bench docs/examples -name '*.[ch]' -o -name '*.cpp' | sort)
 # shellcheck disable=SC2086 # a list of files

@@ -524,7 +524,7 @@ typedef struct core_case {
     bare *b;
     parcels all;
     unsigned sent;
-    bool outside; /* fixed: where a task is put that must not starve */
+    bool outside; /* fixed: where a task is put that must not starve; is there one more? */
     schi_event pushed;
 } core_case;
 
@@ -629,6 +629,36 @@ MODEL(kept_core, .bound = 3) {
     core_case *c = core_new();
     crew_run(2, kept_core_work, c);
     MODEL_EXPECT(schi_load_seq(&c->b->rt->cores[0]->q.visitors) == 0);
+    core_end(c);
+}
+
+/* A task that waits takes the newest of a kept ring, if it has spawned that. */
+static void kept_child_work(void *shared, unsigned me) {
+    core_case *c = (core_case *)shared;
+    schi_thread *th = c->b->thread[me];
+    sch_task *task = NULL;
+    if (me > 0) {
+        th->rescue = true;
+        task = schi_steal(th);
+        if (task) (void)parcel_take(&task->node);
+        core_drain(th);
+        return;
+    }
+    schi_runq_keep(&th->core->q, true);
+    if (c->outside) schi_push_back(th, th->core, schi_task_of(parcel_send(&c->all, c->sent++)));
+    task = schi_task_of(parcel_send(&c->all, c->sent++));
+    schi_task_set_id(task, th->core->last_id += SCHI_ID_STEP);
+    schi_push_back(th, th->core, task);
+    task = schi_next_child(th->core, true);
+    if (task) MODEL_EXPECT(parcel_take(&task->node) == c->sent - 1);
+    schi_push_back(th, th->core, schi_task_of(parcel_send(&c->all, c->sent++)));
+    core_drain(th);
+}
+
+MODEL(kept_child, .bound = 3) {
+    core_case *c = core_new();
+    c->outside = model_choose(2) == 1; /* is an older task there? */
+    crew_run(2, kept_child_work, c);
     core_end(c);
 }
 

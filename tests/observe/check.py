@@ -25,6 +25,7 @@ WORKER = {
     "thread": None,
     "poll_count": "polls",
     "lifo_poll_count": "lifo_polls",
+    "child_poll_count": "child_polls",
     "lifo_schedule_count": "lifo_schedules",
     "lifo_capped_count": "lifo_capped",
     "local_schedule_count": "local_schedules",

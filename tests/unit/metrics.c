@@ -9,6 +9,7 @@
  *   poll_count spawned_count ended_count local_schedule_count        metrics_spawn_and_join
  *   cancelled_count                    metrics_cancelled; lifecycle.c
  *   lifo_poll_count lifo_schedule_count lifo_capped_count            metrics_lifo
+ *   child_poll_count                   metrics_children
  *   overflow_count injector_count injector_batch_count local_queue_depth      metrics_overflow
  *   injector_turn_count maintenance_count                            metrics_intervals
  *   no_local_work_count search_count search_spin_count               metrics_park, metrics_noop
@@ -166,6 +167,27 @@ TEST(metrics_lifo) {
     EXPECT_MORE(&m, total.local_schedule_count, 11);
     EXPECT_MORE(&m, total.lifo_poll_count, 0);
     EXPECT_MORE(&m, total.lifo_capped_count, 0);
+}
+
+/* A child that comes next, twice, beside one that does not. */
+static void metrics_have_children(void *arg) {
+    metrics *m = (metrics *)arg;
+    m->a = support_metrics(m->rt);
+    for (int n = 1; n <= 4; n *= 2) {
+        for (int i = 0; i < n; i++) m->task[i] = sch_spawn(NULL, support_count, &m->ran);
+        for (int i = 0; i < n; i++) EXPECT_EQ(sch_join(m->task[i]), 0);
+    }
+    EXPECT_EQ(sch_join(sch_spawn(NULL, support_count, &m->ran)), 0);
+    m->b = support_metrics(m->rt);
+}
+
+TEST(metrics_children) {
+    metrics m;
+    metrics_try(&m, 0, metrics_have_children);
+    EXPECT_MORE(&m, total.child_poll_count, 2);
+    EXPECT_MORE(&m, total.lifo_poll_count, 0);
+    EXPECT_MORE(&m, total.spawned_count, 8);
+    EXPECT_MORE(&m, total.poll_count, 8 + 4);
 }
 
 /* The 257th task moves 128 and itself to the injector, then each 129th. */

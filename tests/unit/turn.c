@@ -1,0 +1,295 @@
+/* turn.c - [11.2] [11.4]: which task is next, and when a task that yields goes on at once. */
+#include "support.h"
+
+/* The order in which tasks have their turns: a letter each, in lower case when they come back. */
+typedef struct turn turn;
+
+typedef struct turn_task {
+    turn *t;
+    char name;
+    unsigned chain; /* so many more: each spawns the next and waits */
+} turn_task;
+
+struct turn {
+    checked_memory memory;
+    sch_config config;
+    sch_fn parent;
+    bool keep; /* with several workers: the ring is kept */
+    bool kept; /* it was, all the while */
+    char log[32];
+    unsigned num;
+    sch_task *root, *waiting;
+    sch_op op; /* that root awaits */
+    turn_task tasks[8];
+};
+
+static void turn_say(turn *t, char name) {
+    if (EXPECT(t->num + 1 < sizeof t->log)) t->log[t->num++] = name;
+}
+
+static void turn_plain(void *arg) {
+    turn_task *me = (turn_task *)arg;
+    turn_say(me->t, me->name);
+}
+
+static turn_task *turn_task_of(turn *t, unsigned i, char name, unsigned chain) {
+    t->tasks[i].t = t, t->tasks[i].name = name, t->tasks[i].chain = chain;
+    return &t->tasks[i];
+}
+
+static sch_task *turn_spawn(turn *t, unsigned i, char name, sch_fn fn) {
+    return sch_spawn(NULL, fn, turn_task_of(t, i, name, 0));
+}
+
+/* Parents: P spawns C, and... */
+static void turn_suspends(void *arg) {
+    turn *t = (turn *)arg;
+    turn_say(t, 'P');
+    sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    t->waiting = sch_self();
+    EXPECT_EQ(sch_suspend(), 0);
+    turn_say(t, 'p');
+}
+
+static void turn_joins(void *arg) {
+    turn *t = (turn *)arg;
+    turn_say(t, 'P');
+    EXPECT_EQ(sch_join(turn_spawn(t, 0, 'C', turn_plain)), 0);
+    turn_say(t, 'p');
+}
+
+static void turn_yields(void *arg) {
+    turn *t = (turn *)arg;
+    turn_say(t, 'P');
+    sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    EXPECT_EQ(sch_yield_now(), 0);
+    turn_say(t, 'p');
+}
+
+static void turn_has_two(void *arg) {
+    turn *t = (turn *)arg;
+    turn_say(t, 'P');
+    sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    sch_detach(turn_spawn(t, 1, 'D', turn_plain));
+    t->waiting = sch_self();
+    EXPECT_EQ(sch_suspend(), 0);
+    turn_say(t, 'p');
+}
+
+/* Whom it wakes has waited for longer than its child. */
+static void turn_wakes_root(void *arg) {
+    turn *t = (turn *)arg;
+    turn_say(t, 'P');
+    sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    sch_wake(t->root);
+    t->waiting = sch_self();
+    EXPECT_EQ(sch_suspend(), 0);
+    turn_say(t, 'p');
+}
+
+/* Who waited for an operation comes to the back of the queue, behind the child. */
+static sch_status turn_op_poll(sch_op *op) {
+    (void)op;
+    return SCH_PENDING;
+}
+
+static sch_op_revoked turn_op_cancel(sch_op *op) {
+    (void)op;
+    return SCH_OP_REMOVED;
+}
+
+static const sch_op_type turn_op_type = {turn_op_poll, turn_op_cancel, "turn"};
+
+static void turn_completes(void *arg) {
+    turn *t = (turn *)arg;
+    turn_say(t, 'P');
+    sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    sch_op_complete(&t->op, 0);
+    t->waiting = sch_self();
+    EXPECT_EQ(sch_suspend(), 0);
+    turn_say(t, 'p');
+}
+
+/* P spawns 1, which spawns 2, ...; each waits for its child's end. */
+static void turn_chain(void *arg) {
+    turn_task *me = (turn_task *)arg;
+    turn_say(me->t, me->name);
+    if (me->chain == 0) return;
+    unsigned i = me->chain - 1;
+    turn_task *child = turn_task_of(me->t, i, (char)('9' - i), i);
+    EXPECT_EQ(sch_join(sch_spawn(NULL, turn_chain, child)), 0);
+}
+
+static void turn_chain_of_five(void *arg) {
+    turn *t = (turn *)arg;
+    turn_chain(turn_task_of(t, 5, 'P', 5));
+}
+
+/* Queued at once: P, F, G. */
+static void turn_root(void *arg) {
+    turn *t = (turn *)arg;
+    schi_core *core = schi_self()->core;
+    turn_task f = {t, 'F', 0}, g = {t, 'G', 0};
+    sch_task *parent, *others[2];
+    t->root = sch_self();
+    if (!core->alone) schi_runq_keep(&core->q, t->keep);
+    parent = sch_spawn(NULL, t->parent, t);
+    others[0] = sch_spawn(NULL, turn_plain, &f);
+    others[1] = sch_spawn(NULL, turn_plain, &g);
+    if (t->parent == turn_wakes_root) {
+        EXPECT_EQ(sch_suspend(), 0);
+        turn_say(t, 'r');
+    }
+    if (t->parent == turn_completes) {
+        t->op.type = &turn_op_type;
+        EXPECT_EQ(sch_await(&t->op), 0);
+        turn_say(t, 'r');
+    }
+    for (int i = 0; i < 2; i++) EXPECT_EQ(sch_join(others[i]), 0);
+    while (t->num > 0 && !memchr(t->log, 'C', t->num) && !memchr(t->log, '9', t->num)) {
+        EXPECT_EQ(sch_yield_now(), 0);
+    }
+    if (t->waiting) sch_wake(t->waiting);
+    EXPECT_EQ(sch_join(parent), 0);
+    t->kept = core->alone || schi_load_seq(&core->q.bias.state) == SCHI_PRIVATE;
+}
+
+static void turn_try(turn *t, unsigned workers, sch_fn parent, bool keep, bool no_lifo) {
+    memset(t, 0, sizeof *t);
+    t->config = support_config(&t->memory, workers);
+    t->config.event_interval = t->config.global_queue_interval = 60000;
+    t->config.no_standby = true;
+    t->config.no_lifo = no_lifo;
+    t->parent = parent;
+    t->keep = keep;
+    sch_runtime *rt = support_begin(&t->config);
+    support_run(rt, turn_root, t);
+    support_end(rt, &t->memory);
+}
+
+static void turn_expect_order(const turn *t, const char *order) {
+    if (!EXPECT(strcmp(t->log, order) == 0)) printf("%s instead of %s\n", t->log, order);
+}
+
+/* With one core there are no thieves; with two the ring must be kept, which a searcher hinders. */
+static void turn_expect(sch_fn parent, const char *order) {
+    turn t;
+    bool tried = false;
+    for (unsigned workers = 0; workers < 2; workers++) {
+        turn_try(&t, workers, parent, false, false);
+        turn_expect_order(&t, order);
+    }
+    for (int i = 0; i < 100 && !tried; i++) {
+        turn_try(&t, 2, parent, true, false);
+        tried = t.kept;
+        if (tried) turn_expect_order(&t, order);
+    }
+}
+
+TEST(turn_only_child_is_next) {
+    turn_expect(turn_suspends, "PCFGp");
+    turn_expect(turn_joins, "PCFGp");
+}
+
+TEST(turn_of_others_before_a_child) {
+    turn t;
+    turn_expect(turn_yields, "PFGCp");
+    turn_expect(turn_has_two, "PFGCDp");
+    turn_expect(turn_wakes_root, "PrFGCp");
+    turn_expect(turn_completes, "PFGCrp");
+    turn_try(&t, 1, turn_suspends, false, true);
+    turn_expect_order(&t, "PFGCp");
+}
+
+TEST(turn_chain_of_children_starves_nobody) {
+    if (SCH_LIFO_CAP != 3) SKIP("counted for SCH_LIFO_CAP 3");
+    turn_expect(turn_chain_of_five, "P567FG89");
+}
+
+/* Alone -----------------------------------------------------------------------------------------*/
+
+typedef struct turn_alone {
+    sch_runtime *rt;
+    unsigned stop;         /* atomic */
+    uint64_t poll_ns;      /* what the core takes a poll to last; 0: as it measures */
+    unsigned visits;       /* to home */
+    sch_metrics_snapshot before, after;
+} turn_alone;
+
+/* A visit to home begins a batch of polls. */
+static void turn_yield_counted(void *arg) {
+    turn_alone *a = (turn_alone *)arg;
+    schi_core *core = schi_self()->core;
+    uint64_t batch = core->batch_start_polls;
+    a->before = support_metrics(a->rt);
+    for (int i = 0; i < 160; i++) {
+        if (a->poll_ns) core->mean_poll_ns = a->poll_ns;
+        EXPECT_EQ(sch_yield_now(), 0);
+        a->visits += core->batch_start_polls != batch;
+        batch = core->batch_start_polls;
+    }
+    a->after = support_metrics(a->rt);
+}
+
+/* What is alone goes on at once, but for each 16th time, or if polls are long. It counts all the
+ * same, and hooks see it. */
+TEST(turn_yield_when_alone) {
+    static const uint64_t lengths[] = {1, SCH_MICROSECOND, SCH_SECOND};
+    for (size_t i = 0; i < 3 * 2; i++) {
+        checked_memory memory;
+        sch_config config = support_config(&memory, (unsigned)(i % 2));
+        turn_alone a;
+        memset(&a, 0, sizeof a);
+        a.poll_ns = lengths[i / 2];
+        config.event_interval = config.global_queue_interval = 60000;
+        config.no_standby = true;
+        a.rt = support_begin(&config);
+        support_run(a.rt, turn_yield_counted, &a);
+        EXPECT_EQ(a.visits, a.poll_ns < SCH_MICROSECOND ? 10 : 160);
+        EXPECT_EQ(a.after.total.poll_count - a.before.total.poll_count, 160);
+        EXPECT_EQ(a.after.total.wait_count[SCH_WAIT_YIELD] -
+                      a.before.total.wait_count[SCH_WAIT_YIELD],
+                  160);
+        support_end(a.rt, &memory);
+    }
+}
+
+static void turn_yield_on(void *arg) {
+    turn_alone *a = (turn_alone *)arg;
+    while (!support_get(&a->stop) && !sch_cancelled()) EXPECT_EQ(sch_yield_now(), 0);
+}
+
+static void turn_stop(void *arg) { support_set(&((turn_alone *)arg)->stop, 1); }
+
+static void turn_stop_soon(void *arg) {
+    EXPECT_EQ(sch_sleep(SCH_MILLISECOND), 0);
+    turn_stop(arg);
+}
+
+/* Who yields alone again and again keeps off neither timers, nor tasks from outside, nor the end of
+ * a visit, nor a shutdown. */
+TEST(turn_yields_keep_nobody_off) {
+    for (unsigned workers = 0; workers < 2; workers++) {
+        for (int how = 0; how < 4; how++) {
+            checked_memory memory;
+            sch_config config = support_config(&memory, workers);
+            turn_alone a;
+            sch_task *yields;
+            unsigned ran = 0;
+            memset(&a, 0, sizeof a);
+            config.no_standby = true;
+            a.rt = support_begin(&config);
+            yields = sch_spawn(a.rt, turn_yield_on, &a);
+            switch (how) {
+            case 0: EXPECT_EQ(sch_go(a.rt, turn_stop_soon, &a), 0); break;
+            case 1: support_run(a.rt, turn_stop, &a); break;
+            default:
+                support_run(a.rt, support_count, &ran); /* the other one goes on */
+                if (how == 2) support_set(&a.stop, 1);
+                if (how == 3) EXPECT_EQ(sch_runtime_shutdown(a.rt, SCH_FOREVER), 0);
+            }
+            EXPECT_EQ(sch_join(yields), 0);
+            support_end(a.rt, &memory);
+        }
+    }
+}
