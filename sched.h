@@ -7453,7 +7453,7 @@ static inline schi_thread *schi_land(schi_thread *th, schi_stack *stack) {
 
 /* Does a task that yields go on at once, since nobody else is queued? A way round by home would
  * lead back here, unless something is due there. But home is also where a shutdown, the end of a
- * visit and long polls are noticed: so some 15 times, while polls are short. */
+ * visit and long polls are noticed: so 14 times in a row, while polls are short. */
 static inline bool schi_yields_to_itself(const schi_core *core) {
     return core->countdown % 16 > 1 && core->mean_poll_ns < SCH_MICROSECOND;
 }
@@ -8713,7 +8713,7 @@ static void schi_pool_arrive(schi_thread *self) {
 static void schi_job_run(schi_thread *th, sch_task *task) {
     sch_runtime *rt = th->rt;
     SCHI_STATE state = schi_load_acq(&task->state); /* acq: pairs with cancel */
-    if ((state & SCHI_CANCELLED) && (state & SCHI_NEW)) {
+    if (state & SCHI_CANCELLED) { /* before it ran */
         schi_task_end(th, task, SCHI_DROPPED);
         return;
     }

@@ -278,6 +278,32 @@ MODEL(pool_at_cap, WORLD_SEARCH) {
     world_end(w);
 }
 
+/* tokio#8056 (scenario 15): the second job comes while the first one's thread is on its way, and
+ * the first cannot end without it. */
+MODEL(pool_two_at_once, WORLD_SEARCH) {
+    world *w = world_begin(1);
+    item *a = item_start(w, ITEM_JOB, do_hold, NULL);
+    item *b = item_start(w, ITEM_JOB, do_open_1, NULL);
+    MODEL_EXPECT(item_join(a) == 0);
+    MODEL_EXPECT(item_join(b) == 0);
+    world_end(w);
+}
+
+/* Cancelled while it is queued, a job does not begin. */
+MODEL(pool_cancel_queued, WORLD_SEARCH) {
+    world *w = world_new(1);
+    w->config.max_blocking_threads = 1;
+    world_start(w);
+    item *a = item_start(w, ITEM_JOB, do_hold, NULL);
+    world_await(w, 0);
+    item *b = item_start(w, ITEM_JOB, do_nothing, NULL);
+    MODEL_EXPECT(sch_cancel(b->task) == 0);
+    world_open(w, 1);
+    MODEL_EXPECT(item_join(b) == -ECANCELED && item_noted(&b->began) == 0);
+    MODEL_EXPECT(item_join(a) == 0);
+    world_end(w);
+}
+
 /* Client 19 [keep-alive expiry vs push], tokio#7910 (scenario 17): the idle thread's time is over
  * just when the next jobs come; or when the shutdown comes. One of them waits for a wake: an unpark
  * that was meant for the thread's hand-over must not end that. */

@@ -403,6 +403,22 @@ MODEL(runtime_overflow, WORLD_SEARCH) {
     world_end(w);
 }
 
+/* A task without a description ends after its core has learnt of the shutdown. */
+static void by_yielding(void *arg) {
+    world *w = (world *)arg;
+    world_open(w, 0);
+    for (int i = 0; i < 3; i++) MODEL_EXPECT(sch_yield_now() == 0);
+}
+
+MODEL(runtime_plain_end_vs_shutdown, WORLD_SEARCH) {
+    world *w = world_begin(1 + model_choose(2));
+    MODEL_EXPECT(sch_go(w->rt, by_yielding, w) == 0);
+    world_await(w, 0);
+    MODEL_EXPECT(sch_runtime_shutdown(w->rt, SCH_FOREVER) == 0);
+    sch_runtime_free(w->rt);
+    world_check(w);
+}
+
 /* MARK: - Work conservation, fairness, the standby */
 
 /* go#45867 (scenario 38): one worker sits in long code, the other sleeps or is about to; what comes

@@ -950,6 +950,25 @@ MODEL(wheel_rearm, .bound = 3, .spurious = 1, .outcomes = 3) {
     wheel_end(c);
 }
 
+/* A timer that was given up leaves the bit of its slot; a later one on that level is found all the
+ * same. */
+MODEL(wheel_two_slots, .bound = 0) {
+    wheel_case *c = wheel_new();
+    schi_wheel *w = &c->wheel[0];
+    for (unsigned i = 0; i < 2; i++) {
+        c->s[i] = sleeper_new();
+        (void)sleeper_arm(c->s[i], w, WHEEL_START + 70 * (1 + i) * TICK);
+    }
+    MODEL_EXPECT(schi_wheel_remove(w, NULL, &c->s[0]->timer));
+    wheel_expire(c, 0, NULL, WHEEL_START + 75 * TICK);
+    MODEL_EXPECT(schi_load_seq(&w->next) <= WHEEL_START + 141 * TICK);
+    wheel_expire(c, 0, NULL, WHEEL_START + 150 * TICK);
+    MODEL_EXPECT(schi_wheel_len(w) == 0);
+    MODEL_EXPECT(sleeper_leave(c->s[1]));
+    for (int i = 0; i < 2; i++) sleeper_free(c->s[i]);
+    wheel_end(c);
+}
+
 /* Two arm on one wheel, one of which gives up; the third sleeps until `next`: that is never later
  * than the first timer. */
 static void wheel_share(void *shared, unsigned me) {

@@ -14,8 +14,9 @@ struct turn {
     checked_memory memory;
     sch_config config;
     sch_fn parent;
-    bool keep; /* with several workers: the ring is kept */
+    bool keep; /* with two workers: the ring is kept */
     bool kept; /* it was, all the while */
+    support_gate began, gate; /* of what keeps the second worker busy: there are no thieves */
     char log[32];
     unsigned num;
     sch_task *root, *waiting;
@@ -154,8 +155,16 @@ static void turn_root(void *arg) {
     t->kept = core->alone || schi_load_seq(&core->q.bias.state) == SCHI_PRIVATE;
 }
 
+static void turn_hold(void *arg) {
+    turn *t = (turn *)arg;
+    support_gate_open(&t->began);
+    support_gate_wait(&t->gate);
+}
+
 static void turn_try(turn *t, unsigned workers, sch_fn parent, bool keep, bool no_lifo) {
+    const support_gate gate = SUPPORT_GATE;
     memset(t, 0, sizeof *t);
+    t->began = t->gate = gate;
     t->config = support_config(&t->memory, workers);
     t->config.event_interval = t->config.global_queue_interval = 60000;
     t->config.no_standby = true;
@@ -163,7 +172,13 @@ static void turn_try(turn *t, unsigned workers, sch_fn parent, bool keep, bool n
     t->parent = parent;
     t->keep = keep;
     sch_runtime *rt = support_begin(&t->config);
+    if (workers == 2) {
+        EXPECT_EQ(sch_go(rt, turn_hold, t), 0);
+        support_gate_wait(&t->began);
+    }
     support_run(rt, turn_root, t);
+    support_gate_open(&t->gate);
+    EXPECT(t->kept || workers < 2 || !keep || !schi_load_seq(&rt->has_barrier));
     support_end(rt, &t->memory);
 }
 
@@ -171,18 +186,12 @@ static void turn_expect_order(const turn *t, const char *order) {
     if (!EXPECT(strcmp(t->log, order) == 0)) printf("%s instead of %s\n", t->log, order);
 }
 
-/* With one core there are no thieves; with two the ring must be kept, which a searcher hinders. */
+/* With two cores the ring must be kept. */
 static void turn_expect(sch_fn parent, const char *order) {
     turn t;
-    bool tried = false;
-    for (unsigned workers = 0; workers < 2; workers++) {
-        turn_try(&t, workers, parent, false, false);
-        turn_expect_order(&t, order);
-    }
-    for (int i = 0; i < 100 && !tried; i++) {
-        turn_try(&t, 2, parent, true, false);
-        tried = t.kept;
-        if (tried) turn_expect_order(&t, order);
+    for (unsigned workers = 0; workers <= 2; workers++) {
+        turn_try(&t, workers, parent, true, false);
+        if (t.kept) turn_expect_order(&t, order);
     }
 }
 
@@ -197,7 +206,9 @@ TEST(turn_of_others_before_a_child) {
     turn_expect(turn_has_two, "PFGCDp");
     turn_expect(turn_wakes_root, "PrFGCp");
     turn_expect(turn_completes, "PFGCrp");
-    turn_try(&t, 1, turn_suspends, false, true);
+    turn_try(&t, 1, turn_suspends, false, true); /* no_lifo */
+    turn_expect_order(&t, "PFGCp");
+    turn_try(&t, 2, turn_suspends, false, false); /* a thief may come at any time */
     turn_expect_order(&t, "PFGCp");
 }
 
@@ -222,7 +233,7 @@ static void turn_yield_counted(void *arg) {
     schi_core *core = schi_self()->core;
     uint64_t batch = core->batch_start_polls;
     a->before = support_metrics(a->rt);
-    for (int i = 0; i < 160; i++) {
+    for (int i = 0; i < 150; i++) {
         if (a->poll_ns) core->mean_poll_ns = a->poll_ns;
         EXPECT_EQ(sch_yield_now(), 0);
         a->visits += core->batch_start_polls != batch;
@@ -231,7 +242,7 @@ static void turn_yield_counted(void *arg) {
     a->after = support_metrics(a->rt);
 }
 
-/* What is alone goes on at once, but for each 16th time, or if polls are long. It counts all the
+/* What is alone goes on at once, but for each 15th time, or if polls are long. It counts all the
  * same, and hooks see it. */
 TEST(turn_yield_when_alone) {
     static const uint64_t lengths[] = {1, SCH_MICROSECOND, SCH_SECOND};
@@ -245,11 +256,11 @@ TEST(turn_yield_when_alone) {
         config.no_standby = true;
         a.rt = support_begin(&config);
         support_run(a.rt, turn_yield_counted, &a);
-        EXPECT_EQ(a.visits, a.poll_ns < SCH_MICROSECOND ? 10 : 160);
-        EXPECT_EQ(a.after.total.poll_count - a.before.total.poll_count, 160);
+        EXPECT_EQ(a.visits, a.poll_ns < SCH_MICROSECOND ? 10 : 150);
+        EXPECT_EQ(a.after.total.poll_count - a.before.total.poll_count, 150);
         EXPECT_EQ(a.after.total.wait_count[SCH_WAIT_YIELD] -
                       a.before.total.wait_count[SCH_WAIT_YIELD],
-                  160);
+                  150);
         support_end(a.rt, &memory);
     }
 }
