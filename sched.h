@@ -452,7 +452,8 @@ typedef struct sch_spawn_desc {
  *            ESHUTDOWN.
  * Source   Order of queues after Go's scheduler (Vyukov, "Scalable Go Scheduler Design", 2012) and
  *          Tokio's. A spawned task goes to the back of the local queue, a woken one to the LIFO
- *          slot.
+ *          slot. If a task with a stack spawned just one since it last waited, and waits, that one
+ *          may come next.
  */
 SCH_API SCH_NODISCARD sch_task *sch_spawn(sch_runtime *rt, sch_fn fn, void *arg);
 
@@ -925,8 +926,8 @@ typedef struct sch_worker_metrics_snapshot {
                                    UINT64_MAX while none does */
     uint64_t poll_count;        /* times a task was given the core, those from the LIFO slot too */
     uint64_t lifo_poll_count;   /* of these, from the LIFO slot */
-    uint64_t child_poll_count;  /* of these, the only child of the one before, although it was the
-                                   last in the queue */
+    uint64_t child_poll_count;  /* of these, the only child of the one before, which waits: taken
+                                   from the end of the queue */
     uint64_t lifo_schedule_count; /* tasks put into the LIFO slot */
     uint64_t lifo_capped_count; /* times the LIFO slot had to give way to the queue */
     uint64_t local_schedule_count; /* tasks spawned and woken on this core for itself */
@@ -3404,7 +3405,8 @@ static schi_node *schi_runq_pop_alone(schi_runq *q) {
     return schi_rd(&q->slots[real & SCHI_RUNQ_MASK]);
 }
 
-/* The newest of the ring, and to take that one, while no thief can be at work. Owner. */
+/* The newest of the ring, and to take that one, while no thief can be at work. Owner. So tail may
+ * go back: who compares two looks at it asks core->m.child_polls, too. */
 static schi_node *schi_runq_newest_alone(schi_runq *q) {
     SCHI_INDEX tail = schi_load_rlx(&q->tail);                    /* rlx: only we write it */
     SCHI_INDEX real = schi_runq_real_of(schi_load_rlx(&q->head)); /* rlx: the same */
@@ -5837,7 +5839,7 @@ typedef struct schi_core {
     uint64_t gathered_at;     /* polls when a batch of the injector was last taken, ring empty */
     uint64_t turn_end_ns;     /* when the one just before it ended; 0: there was none */
     uint64_t last_id;         /* of the tasks spawned here */
-    uint64_t last_id_seen;    /* the same when a task with a stack last waited or yielded */
+    uint64_t last_id_seen;    /* the same when a task last ended, or one with a stack waited */
     bool alone;               /* fixed after start: the only core, nobody steals or is woken */
     bool closed;              /* shutdown has come to this core */
     schi_rng rng;
@@ -5940,7 +5942,7 @@ enum { SCHI_WALK_NONE, SCHI_WALK_BETWEEN, SCHI_WALK_BORROWS };
 
 /* What the standby saw of a core when it last looked. */
 typedef struct schi_look {
-    uint64_t polls;
+    uint64_t polls, children;
     SCHI_INDEX tail;
     bool queued, lifo;
 } schi_look;
@@ -7155,6 +7157,7 @@ static SCHI_NOINLINE sch_task *schi_next_child(schi_core *core, bool waits) {
     if (node) schi_runq_pop_newest_alone(&core->q);
     if (!core->alone) schi_bias_leave(&core->q.bias);
     if (!node) return NULL;
+    SCHI_CHECK(schi_runq_check(&core->q));
     core->countdown--;
     core->lifo_polls++;
     schi_count(&core->m.child_polls, 1);
@@ -7396,9 +7399,9 @@ static SCHI_INLINE bool schi_core_return(schi_thread *th) {
  *
  *   A task that waits chooses its successor itself. If that is suspended, it switches straight to
  *   it; otherwise it leaves it in core->next and switches to a fresh loop on a cached stack, or
- *   home. What publishes the waiting task is done after the switch by the side switched to
- *   (schi_commit): nobody can resume a context that is not saved yet, or free a stack that is still
- *   stood on.
+ *   home; one that yields may find nobody, and goes on. What publishes the waiting task is done
+ *   after the switch by the side switched to (schi_commit): nobody can resume a context that is not
+ *   saved yet, or free a stack that is still stood on.
  *================================================================================================*/
 static void schi_requeue(schi_thread *th, sch_task *task) {
     if (th->core) {
@@ -7453,9 +7456,10 @@ static inline schi_thread *schi_land(schi_thread *th, schi_stack *stack) {
 
 /* Does a task that yields go on at once, since nobody else is queued? A way round by home would
  * lead back here, unless something is due there. But home is also where a shutdown, the end of a
- * visit and long polls are noticed: so 14 times in a row, while polls are short. */
+ * visit and long polls are noticed: so 6 times in a row, while polls are short. */
 static inline bool schi_yields_to_itself(const schi_core *core) {
-    return core->countdown % 16 > 1 && core->mean_poll_ns < SCH_MICROSECOND;
+    return core->countdown % 8 > 1 && core->mean_poll_ns < SCH_MICROSECOND &&
+           core->last_sample_ns < SCH_MICROSECOND;
 }
 
 /* Where a task that waits or yields goes; th->stack is set for a fresh loop. NULL: nowhere. */
@@ -7761,6 +7765,7 @@ static schi_thread *schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE st
         schi_see_end(th, rt, task, status == SCH_READY ? SCHI_END_OVER : how);
     }
     schi_set_current(th, NULL);
+    if (th->core) th->core->last_id_seen = th->core->last_id;
     if (status == SCH_READY) {
         if (SCHI_UNLIKELY(task->arg != NULL)) schi_task_revoke_ops(task);
         schi_task_end_at(th, rt, th->core, task, 0);
@@ -7793,6 +7798,7 @@ static SCHI_NOINLINE schi_thread *schi_run_other(schi_thread *th, sch_task *task
 static SCHI_NOINLINE void schi_run_end(schi_thread *th, sch_task *task) {
     if (schi_seen(th->rt) != 0) schi_see_end(th, th->rt, task, SCHI_END_OVER);
     schi_set_current(th, NULL);
+    if (th->core) th->core->last_id_seen = th->core->last_id;
     schi_task_end_at(th, th->rt, th->core, task, 0);
 }
 
@@ -7817,6 +7823,7 @@ static schi_thread *schi_run(schi_thread *th, sch_task *task) {
         return th;
     }
     schi_set_current(th, NULL);
+    core->last_id_seen = core->last_id; /* its children are nobody's that waits */
     schi_task_end_plain(th, core, task);
     return th;
 }
@@ -8057,17 +8064,21 @@ static void schi_stop_search(schi_thread *th) {
     }
 }
 
-/* How many of the tasks that were queued on this core at the last look are still there? */
+/* How many of the tasks that were queued on this core at the last look are still there? At least:
+ * each child that was taken from the newer end since then may be one that was not. */
 static unsigned schi_look_at_core(schi_core *core, schi_look *look) {
-    uint64_t polls = schi_counted(&core->m.polls);
+    uint64_t polls = schi_counted(&core->m.polls), children = schi_counted(&core->m.child_polls);
+    uint64_t taken = children - look->children;
     SCHI_HEAD head = schi_load_acq(&core->q.head); /* acq: tail below is then not older */
     SCHI_INDEX real = schi_runq_real_of(head);
     SCHI_INDEX tail = schi_load_acq(&core->q.tail);     /* acq: only compared */
     SCHI_INDEX ahead = (SCHI_INDEX)(look->tail - real); /* of the last look's tasks, those left */
     bool lifo = !schi_lifo_is_empty(&core->q);
     unsigned late = look->queued && ahead <= SCH_RUNQ_CAP ? (unsigned)ahead : 0;
+    late = taken < late ? late - (unsigned)taken : 0;
     if (look->lifo && lifo && look->polls == polls) late++; /* behind one and the same poll */
     look->polls = polls;
+    look->children = children;
     look->tail = tail;
     look->queued = tail != real;
     look->lifo = lifo;

@@ -111,6 +111,30 @@ static void turn_completes(void *arg) {
     turn_say(t, 'p');
 }
 
+/* P spawns Q, which leaves a child behind and ends; who waits then has none. */
+static void turn_leaves_child(void *arg) {
+    turn_task *me = (turn_task *)arg;
+    turn_say(me->t, me->name);
+    sch_detach(turn_spawn(me->t, 0, 'C', turn_plain));
+}
+
+static void turn_waits(void *arg) {
+    turn *t = (turn *)arg;
+    t->waiting = sch_self();
+    EXPECT_EQ(sch_suspend(), 0);
+    turn_say(t, 'w');
+}
+
+static void turn_has_orphan(void *arg) {
+    turn *t = (turn *)arg;
+    turn_say(t, 'P');
+    sch_detach(turn_spawn(t, 1, 'Q', turn_leaves_child));
+    sch_detach(sch_spawn(NULL, turn_waits, t));
+    sch_detach(turn_spawn(t, 2, 'R', turn_plain));
+    EXPECT_EQ(sch_yield_now(), 0);
+    turn_say(t, 'p');
+}
+
 /* P spawns 1, which spawns 2, ...; each waits for its child's end. */
 static void turn_chain(void *arg) {
     turn_task *me = (turn_task *)arg;
@@ -178,7 +202,7 @@ static void turn_try(turn *t, unsigned workers, sch_fn parent, bool keep, bool n
     }
     support_run(rt, turn_root, t);
     support_gate_open(&t->gate);
-    EXPECT(t->kept || workers < 2 || !keep || !schi_load_seq(&rt->has_barrier));
+    EXPECT(t->kept || workers < 2 || !keep);
     support_end(rt, &t->memory);
 }
 
@@ -191,7 +215,7 @@ static void turn_expect(sch_fn parent, const char *order) {
     turn t;
     for (unsigned workers = 0; workers <= 2; workers++) {
         turn_try(&t, workers, parent, true, false);
-        if (t.kept) turn_expect_order(&t, order);
+        turn_expect_order(&t, order);
     }
 }
 
@@ -206,6 +230,7 @@ TEST(turn_of_others_before_a_child) {
     turn_expect(turn_has_two, "PFGCDp");
     turn_expect(turn_wakes_root, "PrFGCp");
     turn_expect(turn_completes, "PFGCrp");
+    turn_expect(turn_has_orphan, "PFGQRpCw");
     turn_try(&t, 1, turn_suspends, false, true); /* no_lifo */
     turn_expect_order(&t, "PFGCp");
     turn_try(&t, 2, turn_suspends, false, false); /* a thief may come at any time */
@@ -217,12 +242,48 @@ TEST(turn_chain_of_children_starves_nobody) {
     turn_expect(turn_chain_of_five, "P567FG89");
 }
 
+/* A child that is taken from the end of the ring is not there when the standby looks again. */
+typedef struct turn_look {
+    schi_look look;
+    unsigned late;
+} turn_look;
+
+static void turn_looks(void *arg) {
+    turn_look *l = (turn_look *)arg;
+    l->late = schi_look_at_core(schi_self()->core, &l->look);
+}
+
+static void turn_looks_and_joins(void *arg) {
+    turn_look *l = (turn_look *)arg;
+    sch_task *child = sch_spawn(NULL, turn_looks, l);
+    turn_looks(l);
+    l->late = 99;
+    EXPECT_EQ(sch_join(child), 0);
+    EXPECT_EQ(l->late, 0);
+    EXPECT_EQ(sch_go(NULL, turn_looks, l), 0);
+    turn_looks(l);
+    turn_looks(l);
+    EXPECT_EQ(l->late, 1); /* that one does not run yet */
+}
+
+TEST(turn_child_is_not_late) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    turn_look l;
+    memset(&l, 0, sizeof l);
+    config.event_interval = config.global_queue_interval = 60000;
+    config.no_standby = true;
+    sch_runtime *rt = support_begin(&config);
+    support_run(rt, turn_looks_and_joins, &l);
+    support_end(rt, &memory);
+}
+
 /* Alone -----------------------------------------------------------------------------------------*/
 
 typedef struct turn_alone {
     sch_runtime *rt;
     unsigned stop;         /* atomic */
-    uint64_t poll_ns;      /* what the core takes a poll to last; 0: as it measures */
+    uint64_t mean_ns, sample_ns; /* what the core takes a poll to last */
     unsigned visits;       /* to home */
     sch_metrics_snapshot before, after;
 } turn_alone;
@@ -233,8 +294,9 @@ static void turn_yield_counted(void *arg) {
     schi_core *core = schi_self()->core;
     uint64_t batch = core->batch_start_polls;
     a->before = support_metrics(a->rt);
-    for (int i = 0; i < 150; i++) {
-        if (a->poll_ns) core->mean_poll_ns = a->poll_ns;
+    for (int i = 0; i < 140; i++) {
+        core->mean_poll_ns = a->mean_ns;
+        core->last_sample_ns = a->sample_ns;
         EXPECT_EQ(sch_yield_now(), 0);
         a->visits += core->batch_start_polls != batch;
         batch = core->batch_start_polls;
@@ -242,25 +304,56 @@ static void turn_yield_counted(void *arg) {
     a->after = support_metrics(a->rt);
 }
 
-/* What is alone goes on at once, but for each 15th time, or if polls are long. It counts all the
- * same, and hooks see it. */
+/* What is alone goes on at once, but for each 7th time, or if polls are long. It counts all the
+ * same. */
 TEST(turn_yield_when_alone) {
-    static const uint64_t lengths[] = {1, SCH_MICROSECOND, SCH_SECOND};
-    for (size_t i = 0; i < 3 * 2; i++) {
+    static const uint64_t lengths[] = {1, SCH_MICROSECOND - 1, SCH_MICROSECOND, SCH_SECOND};
+    for (size_t i = 0; i < 4 * 4 * 2; i++) {
         checked_memory memory;
         sch_config config = support_config(&memory, (unsigned)(i % 2));
         turn_alone a;
         memset(&a, 0, sizeof a);
-        a.poll_ns = lengths[i / 2];
+        a.mean_ns = lengths[i / 2 % 4], a.sample_ns = lengths[i / 8];
         config.event_interval = config.global_queue_interval = 60000;
         config.no_standby = true;
         a.rt = support_begin(&config);
         support_run(a.rt, turn_yield_counted, &a);
-        EXPECT_EQ(a.visits, a.poll_ns < SCH_MICROSECOND ? 10 : 150);
-        EXPECT_EQ(a.after.total.poll_count - a.before.total.poll_count, 150);
+        EXPECT_EQ(a.visits, i / 2 % 4 < 2 && i / 8 < 2 ? 20 : 140);
+        EXPECT_EQ(a.after.total.poll_count - a.before.total.poll_count, 140);
         EXPECT_EQ(a.after.total.wait_count[SCH_WAIT_YIELD] -
                       a.before.total.wait_count[SCH_WAIT_YIELD],
-                  150);
+                  140);
+        support_end(a.rt, &memory);
+    }
+}
+
+/* Whatever comes next is a tick: there is maintenance once in event_interval polls. */
+static void turn_spawn_and_join(void *arg) {
+    turn_alone *a = (turn_alone *)arg;
+    unsigned ran = 0;
+    a->before = support_metrics(a->rt);
+    for (int i = 0; i < 200; i++) {
+        EXPECT_EQ(sch_join(sch_spawn(NULL, support_count, &ran)), 0);
+    }
+    a->after = support_metrics(a->rt);
+}
+
+TEST(turn_children_are_ticks) {
+    for (unsigned interval = 1; interval <= 64; interval += interval < 8 ? 1 : 8) {
+        checked_memory memory;
+        sch_config config = support_config(&memory, 1);
+        turn_alone a;
+        uint64_t polls, ticks;
+        memset(&a, 0, sizeof a);
+        config.event_interval = interval;
+        config.no_standby = true;
+        a.rt = support_begin(&config);
+        support_run(a.rt, turn_spawn_and_join, &a);
+        polls = a.after.total.poll_count - a.before.total.poll_count;
+        ticks = interval * (a.after.total.maintenance_count - a.before.total.maintenance_count);
+        EXPECT(polls < ticks + interval + 1 && ticks < polls + interval + 1);
+        EXPECT(interval < 8 ||
+               a.after.total.child_poll_count - a.before.total.child_poll_count > 50);
         support_end(a.rt, &memory);
     }
 }
