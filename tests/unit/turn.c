@@ -15,7 +15,6 @@ struct turn {
     sch_config config;
     sch_fn parent;
     bool keep; /* with two workers: the ring is kept */
-    bool kept; /* it was, all the while */
     support_gate began, gate; /* of what keeps the second worker busy: there are no thieves */
     char log[32];
     unsigned num;
@@ -25,6 +24,8 @@ struct turn {
 };
 
 static void turn_say(turn *t, char name) {
+    schi_core *core = schi_self()->core;
+    if (!core->alone) schi_runq_keep(&core->q, t->keep); /* home may have thought otherwise */
     if (EXPECT(t->num + 1 < sizeof t->log)) t->log[t->num++] = name;
 }
 
@@ -153,11 +154,9 @@ static void turn_chain_of_five(void *arg) {
 /* Queued at once: P, F, G. */
 static void turn_root(void *arg) {
     turn *t = (turn *)arg;
-    schi_core *core = schi_self()->core;
     turn_task f = {t, 'F', 0}, g = {t, 'G', 0};
     sch_task *parent, *others[2];
     t->root = sch_self();
-    if (!core->alone) schi_runq_keep(&core->q, t->keep);
     parent = sch_spawn(NULL, t->parent, t);
     others[0] = sch_spawn(NULL, turn_plain, &f);
     others[1] = sch_spawn(NULL, turn_plain, &g);
@@ -176,7 +175,6 @@ static void turn_root(void *arg) {
     }
     if (t->waiting) sch_wake(t->waiting);
     EXPECT_EQ(sch_join(parent), 0);
-    t->kept = core->alone || schi_load_seq(&core->q.bias.state) == SCHI_PRIVATE;
 }
 
 static void turn_hold(void *arg) {
@@ -202,7 +200,6 @@ static void turn_try(turn *t, unsigned workers, sch_fn parent, bool keep, bool n
     }
     support_run(rt, turn_root, t);
     support_gate_open(&t->gate);
-    EXPECT(t->kept || workers < 2 || !keep);
     support_end(rt, &t->memory);
 }
 
