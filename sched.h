@@ -7140,13 +7140,16 @@ static sch_task *schi_next(schi_thread *th, schi_core *core) {
     return schi_next_queued(th, core);
 }
 
+/* Whom the task that has run spawned is nobody's only child any more. */
+static inline void schi_forget_child(schi_core *core) { core->last_id_seen = core->last_id; }
+
 /* The task that waits spawned one task and no more: most often it waits for that one now, and what
  * either needs is in cache. So that comes next, if it is still the newest here and the ring is ours
  * alone; as a turn of the slot, so that the queue does not starve. NULL: as always. */
 static SCHI_NOINLINE sch_task *schi_next_child(schi_core *core, bool waits) {
     bool one = core->last_id - core->last_id_seen == SCHI_ID_STEP;
     schi_node *node;
-    core->last_id_seen = core->last_id;
+    schi_forget_child(core);
     if (!waits || !one || core->lifo_polls >= SCH_LIFO_CAP || core->rt->config.no_lifo ||
         core->countdown == 1 || !schi_lifo_is_empty(&core->q)) {
         return NULL;
@@ -7765,7 +7768,7 @@ static schi_thread *schi_run_poll(schi_thread *th, sch_task *task, SCHI_STATE st
         schi_see_end(th, rt, task, status == SCH_READY ? SCHI_END_OVER : how);
     }
     schi_set_current(th, NULL);
-    if (th->core) th->core->last_id_seen = th->core->last_id;
+    if (th->core) schi_forget_child(th->core);
     if (status == SCH_READY) {
         if (SCHI_UNLIKELY(task->arg != NULL)) schi_task_revoke_ops(task);
         schi_task_end_at(th, rt, th->core, task, 0);
@@ -7798,7 +7801,7 @@ static SCHI_NOINLINE schi_thread *schi_run_other(schi_thread *th, sch_task *task
 static SCHI_NOINLINE void schi_run_end(schi_thread *th, sch_task *task) {
     if (schi_seen(th->rt) != 0) schi_see_end(th, th->rt, task, SCHI_END_OVER);
     schi_set_current(th, NULL);
-    if (th->core) th->core->last_id_seen = th->core->last_id;
+    if (th->core) schi_forget_child(th->core);
     schi_task_end_at(th, th->rt, th->core, task, 0);
 }
 
@@ -7823,7 +7826,7 @@ static schi_thread *schi_run(schi_thread *th, sch_task *task) {
         return th;
     }
     schi_set_current(th, NULL);
-    core->last_id_seen = core->last_id; /* its children are nobody's that waits */
+    schi_forget_child(core);
     schi_task_end_plain(th, core, task);
     return th;
 }

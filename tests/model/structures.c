@@ -607,16 +607,22 @@ MODEL(lifo_swap, .bound = 3, .spurious = 1) {
     core_end(c);
 }
 
+/* As the standby's searcher. */
+static void core_rescue(schi_thread *th) {
+    sch_task *task;
+    th->rescue = true;
+    task = schi_steal(th);
+    if (task) (void)parcel_take(&task->node);
+    core_drain(th);
+}
+
 /* The same while the owner keeps them to himself, in the ring or in the slot. */
 static void kept_core_work(void *shared, unsigned me) {
     core_case *c = (core_case *)shared;
     schi_thread *th = c->b->thread[me];
     sch_task *task;
     if (me > 0) {
-        th->rescue = true;
-        task = schi_steal(th);
-        if (task) (void)parcel_take(&task->node);
-        core_drain(th);
+        core_rescue(th);
         return;
     }
     schi_runq_keep(&th->core->q, true);
@@ -638,10 +644,7 @@ static void kept_child_work(void *shared, unsigned me) {
     schi_thread *th = c->b->thread[me];
     sch_task *task = NULL;
     if (me > 0) {
-        th->rescue = true;
-        task = schi_steal(th);
-        if (task) (void)parcel_take(&task->node);
-        core_drain(th);
+        core_rescue(th);
         return;
     }
     schi_runq_keep(&th->core->q, true);

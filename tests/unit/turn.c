@@ -1,5 +1,6 @@
 /* turn.c - [11.2] [11.4]: which task is next, and when a task that yields goes on at once. */
 #include "support.h"
+#include "waits.h"
 
 /* The order in which tasks have their turns: a letter each, in lower case when they come back. */
 typedef struct turn turn;
@@ -44,14 +45,21 @@ static sch_task *turn_spawn(turn *t, unsigned i, char name, sch_fn fn) {
 }
 
 /* Parents: P spawns C, and... */
-static void turn_suspends(void *arg) {
+static turn *turn_begin(void *arg) {
     turn *t = (turn *)arg;
     turn_say(t, 'P');
     sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    return t;
+}
+
+/* Until root wakes it. */
+static void turn_wait(turn *t) {
     t->waiting = sch_self();
     EXPECT_EQ(sch_suspend(), 0);
     turn_say(t, 'p');
 }
+
+static void turn_suspends(void *arg) { turn_wait(turn_begin(arg)); }
 
 static void turn_joins(void *arg) {
     turn *t = (turn *)arg;
@@ -61,55 +69,29 @@ static void turn_joins(void *arg) {
 }
 
 static void turn_yields(void *arg) {
-    turn *t = (turn *)arg;
-    turn_say(t, 'P');
-    sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    turn *t = turn_begin(arg);
     EXPECT_EQ(sch_yield_now(), 0);
     turn_say(t, 'p');
 }
 
 static void turn_has_two(void *arg) {
-    turn *t = (turn *)arg;
-    turn_say(t, 'P');
-    sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    turn *t = turn_begin(arg);
     sch_detach(turn_spawn(t, 1, 'D', turn_plain));
-    t->waiting = sch_self();
-    EXPECT_EQ(sch_suspend(), 0);
-    turn_say(t, 'p');
+    turn_wait(t);
 }
 
 /* Whom it wakes has waited for longer than its child. */
 static void turn_wakes_root(void *arg) {
-    turn *t = (turn *)arg;
-    turn_say(t, 'P');
-    sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    turn *t = turn_begin(arg);
     sch_wake(t->root);
-    t->waiting = sch_self();
-    EXPECT_EQ(sch_suspend(), 0);
-    turn_say(t, 'p');
+    turn_wait(t);
 }
 
 /* Who waited for an operation comes to the back of the queue, behind the child. */
-static sch_status turn_op_poll(sch_op *op) {
-    (void)op;
-    return SCH_PENDING;
-}
-
-static sch_op_revoked turn_op_cancel(sch_op *op) {
-    (void)op;
-    return SCH_OP_REMOVED;
-}
-
-static const sch_op_type turn_op_type = {turn_op_poll, turn_op_cancel, "turn"};
-
 static void turn_completes(void *arg) {
-    turn *t = (turn *)arg;
-    turn_say(t, 'P');
-    sch_detach(turn_spawn(t, 0, 'C', turn_plain));
+    turn *t = turn_begin(arg);
     sch_op_complete(&t->op, 0);
-    t->waiting = sch_self();
-    EXPECT_EQ(sch_suspend(), 0);
-    turn_say(t, 'p');
+    turn_wait(t);
 }
 
 /* P spawns Q, which leaves a child behind and ends; who waits then has none. */
@@ -165,7 +147,7 @@ static void turn_root(void *arg) {
         turn_say(t, 'r');
     }
     if (t->parent == turn_completes) {
-        t->op.type = &turn_op_type;
+        t->op.type = &waits_op_type;
         EXPECT_EQ(sch_await(&t->op), 0);
         turn_say(t, 'r');
     }

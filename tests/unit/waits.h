@@ -1,5 +1,5 @@
 /* waits.h - a task for each thing that a task can wait for: metrics.c counts them, dump.c asks what
- * they wait for. After io.c and signals.c, whose helpers it uses. */
+ * they wait for, turn.c takes an operation. After io.c and signals.c, whose helpers it uses. */
 #ifndef UNIT_WAITS_H
 #define UNIT_WAITS_H
 
