@@ -1590,6 +1590,13 @@ static bool schi_barrier_open(void) { return false; }
 static bool schi_barrier_all(void) { return false; }
 #endif
 
+/* For who cannot do without it when the system comes to refuse it, as a filter may that a program
+ * sets later: no processor keeps a store back, or a load ahead, for a millisecond. */
+static void schi_barrier_by_time(void) {
+    uint64_t from = schi_now_ns();
+    while (schi_now_ns() - from < SCH_MILLISECOND) (void)sched_yield();
+}
+
 /* CPUs ------------------------------------------------------------------------------------------*/
 
 #if SCHI_LINUX
@@ -2978,26 +2985,31 @@ static inline void schi_bias_leave(schi_bias *b) {
     schi_store_rel(&b->inside, 0u); /* rel: pairs with revoke: what was done is seen */
 }
 
-/* Not the owner's alone any more. 0; -EBUSY: the owner was preempted just inside; -ENOSYS: the
- * system refuses the barrier. After an error it stays REVOKED until the owner or the next revoker
- * changes that. Any thread; not the owner's inside. */
-static int schi_bias_revoke(schi_bias *b) {
-    uint32_t state = schi_load_seq(&b->state);
-    while (state == SCHI_PRIVATE) { /* by exchange: the owner may have just made it SHARED */
-        if (schi_cas_weak_seq(&b->state, &state, (uint32_t)SCHI_REVOKED)) break;
-    }
-    if (state == SCHI_SHARED) return 0;
-    schi_count_shared(&b->num_revoked, 1);
-    if (!schi_barrier_all()) return -ENOSYS;
+/* All threads have passed a barrier since it became REVOKED: wait for the owner to come out. 0 or
+ * -EBUSY. */
+static int schi_bias_await(schi_bias *b, unsigned yields) {
     /* acq: pairs with leave */
     for (unsigned i = 0; schi_load_acq(&b->inside) != 0; i++) {
-        if (i == SCHI_INSIDE_YIELDS) return -EBUSY;
+        if (i == yields) return -EBUSY;
         schi_os_yield();
     }
     /* Who sees SHARED goes on behind the owner's last plain store. seq: by the letter of C11 a seq
      * load may read an older store that is not (PRIVATE came after this one). */
     schi_store_seq(&b->state, (uint32_t)SCHI_SHARED);
     return 0;
+}
+
+/* Not the owner's alone any more. 0; -EBUSY: the owner was inside and did not come out while we
+ * yielded so many times; -ENOSYS: the system refuses the barrier. After an error it stays REVOKED
+ * until the owner or the next revoker changes that. Any thread; not the owner's inside. */
+static int schi_bias_revoke(schi_bias *b, unsigned yields) {
+    uint32_t state = schi_load_seq(&b->state);
+    while (state == SCHI_PRIVATE) { /* by exchange: the owner may have just made it SHARED */
+        if (schi_cas_weak_seq(&b->state, &state, (uint32_t)SCHI_REVOKED)) break;
+    }
+    if (state == SCHI_SHARED) return 0;
+    schi_count_shared(&b->num_revoked, 1);
+    return schi_barrier_all() ? schi_bias_await(b, yields) : -ENOSYS;
 }
 
 /* Biased lock: a spinlock that its owner takes by plain stores while nobody else wants it.
@@ -3046,21 +3058,30 @@ static SCHI_NOINLINE void schi_biased_take_own(schi_biased_lock *l) {
     }
 }
 
-/* By anybody but the owner. false: it could not be revoked just now, as in schi_bias_revoke. */
-static bool schi_biased_try_other(schi_biased_lock *l) {
+/* By anybody but the owner. false: it could not be revoked just now, as in schi_bias_revoke.
+ * urgent: an owner who is inside is not waited for, and a barrier that the system refuses is made
+ * up for by time, a millisecond, once. */
+static bool schi_biased_try_other(schi_biased_lock *l, bool urgent) {
+    unsigned yields = urgent ? 0 : SCHI_INSIDE_YIELDS;
     int error;
     schi_spin_lock(&l->spin);
     l->row = 0;
-    error = schi_bias_revoke(&l->bias);
+    error = schi_bias_revoke(&l->bias, yields);
+    if (error == -ENOSYS) {
+        l->may_keep = false;
+        if (urgent) {
+            schi_barrier_by_time();
+            error = schi_bias_await(&l->bias, yields);
+        }
+    }
     if (SCHI_LIKELY(!error)) return true;
-    if (error == -ENOSYS) l->may_keep = false;
     schi_spin_unlock(&l->spin);
     return false;
 }
 
 /* own: the caller's own lock, of the same kind; NULL: none. */
 static SCHI_NOINLINE void schi_biased_take_other(schi_biased_lock *l, schi_biased_lock *own) {
-    while (!schi_biased_try_other(l)) {
+    while (!schi_biased_try_other(l, false)) {
         if (own) schi_biased_share(own);
         schi_os_yield();
     }
@@ -3562,7 +3583,7 @@ static void schi_runq_part(schi_runq *q) {
 static int schi_runq_visit(schi_runq *q) {
     int error;
     schi_add_seq(&q->visitors, 1u);
-    error = schi_bias_revoke(&q->bias);
+    error = schi_bias_revoke(&q->bias, SCHI_INSIDE_YIELDS);
     if (error) schi_runq_part(q);
     return error;
 }
@@ -3734,12 +3755,15 @@ static void schi_inject_close(schi_inject *q) {
  *   State     word      searching:15 | running:15 | ARMED. running counts the cores that a thread
  *                       holds or has lent, searching those of them that look for work.
  *             idle      bitmap of cores that nobody holds. A claim is a read-modify-write of a bit.
- *             lent      bitmap of cores whose holder is inside sch_block_in_place. Whoever clears
- *                       the bit owns the core: the returning holder, or a waker that found no idle
- *                       core.
+ *             lent      of each core whose holder is inside sch_block_in_place: the lock of that
+ *                       thread, under which it takes the core back, or somebody else takes it who
+ *                       found no idle core; NULL: not lent. Biased: most calls are short, and the
+ *                       core is still there.
+ *             places    threads promised to blocking calls: who lends a core has one.
  *             sleepers  threads without a core that sleep, newest first; two of them may have seats
  *                       (below) and are chosen last.
- *   Who       word, lent: any thread, atomic.  The rest, transitions of idle too: under lock.
+ *   Who       word: any thread, atomic.  lent: set by who holds the core, cleared by who takes it,
+ *             read by any.  The rest, transitions of idle too: under lock.
  *   Invariants
  *     J1  popcount(idle) = cores - running, whenever the lock is free.
  *     J2  an idle or lent core has an empty ring and LIFO slot.
@@ -3757,7 +3781,8 @@ static void schi_inject_close(schi_inject *q) {
  *      if it found work it runs, and comes back to the injector by itself (case 2).
  *   2  "all run".   The pusher sees every core running and none lent, and leaves. A core stops
  *      running by a change of word, again later than the pusher's look, and its thread looks again
- *      before it sleeps. For a lent core the bitmap takes the place of word.
+ *      before it sleeps. For a lent core lent takes the place of word, and places before it, which
+ *      was counted before the core was lent.
  *   3  "nobody sleeps". The pusher finds a free core under the lock, but no sleeper. By J3 a thread
  *      without a core is on its way to the lock; there it takes the idle core and searches, or it
  *      is listed as a sleeper and then looks again; the lock orders that after the push.
@@ -3798,10 +3823,13 @@ typedef struct schi_sleeper {
     schi_parker parker;
 } schi_sleeper;
 
+typedef SCHI_ATOMIC(schi_biased_lock *) schi_loan;
+
 typedef struct schi_idle {
     SCHI_ATOMIC(uint32_t) word SCHI_ALIGNED(SCH_CACHELINE); /* any */
-    SCHI_ATOMIC(uint64_t) lent[SCHI_CHUNKS];                /* any */
-    SCHI_ATOMIC(uint64_t) idle[SCHI_CHUNKS];                /* changed under lock, read by any */
+    SCHI_ATOMIC(uint32_t) places;            /* changed under lock, read by any */
+    schi_loan *lent;                         /* fixed; of each core, see above */
+    SCHI_ATOMIC(uint64_t) idle[SCHI_CHUNKS]; /* changed under lock, read by any */
     schi_mutex lock SCHI_ALIGNED(SCH_CACHELINE);
     schi_sleeper *sleepers;           /* under lock: those without a seat */
     schi_sleeper *seated[SCHI_SEATS]; /* under lock */
@@ -3819,8 +3847,9 @@ static int schi_idle_init(schi_idle *d) {
     return schi_mutex_init(&d->lock);
 }
 
-/* So many cores, all idle. Before any thread uses the set. */
-static void schi_idle_set_cores(schi_idle *d, unsigned num_cores, bool standby) {
+/* So many cores, all idle; lent: zeroed, one of each. Before any thread uses the set. */
+static void schi_idle_set_cores(schi_idle *d, schi_loan *lent, unsigned num_cores, bool standby) {
+    d->lent = lent;
     d->has_standby = standby && num_cores > 1;
     d->num_cores = num_cores;
     d->num_chunks = (num_cores + 63) / 64;
@@ -3836,9 +3865,15 @@ static uint32_t schi_idle_handshake(schi_idle *d) {
     return schi_load_seq(&d->word);
 }
 
+static bool schi_idle_is_lent(schi_idle *d, unsigned core) {
+    return schi_load_seq(&d->lent[core]) != NULL;
+}
+
+/* Those that are just being taken back may count. */
 static unsigned schi_idle_num_lent(schi_idle *d) {
     unsigned n = 0;
-    for (unsigned i = 0; i < d->num_chunks; i++) n += schi_bit_count(schi_load_seq(&d->lent[i]));
+    if (schi_load_seq(&d->places) == 0) return 0;
+    for (unsigned i = 0; i < d->num_cores; i++) n += schi_idle_is_lent(d, i);
     return n;
 }
 
@@ -3851,41 +3886,55 @@ SCHI_UNUSED static void schi_idle_check(schi_idle *d) { /* under the lock */
 
 /* Is it worth taking the lock? The word is from a handshake. */
 static bool schi_idle_may_wake(schi_idle *d, uint32_t word) {
-    uint64_t lent = 0;
     if (schi_idle_searching(word) > 0) return false;         /* case 1 */
     if (schi_idle_running(word) < d->num_cores) return true; /* an idle core */
-    for (unsigned i = 0; i < d->num_chunks; i++) lent |= schi_load_seq(&d->lent[i]);
-    return lent != 0; /* case 2 */
-}
-
-/* Claim a bit of a bitmap; SCHI_NO_CORE if none is set. */
-static unsigned schi_idle_claim(schi_idle *d, bool lent) {
-    for (unsigned i = 0; i < d->num_chunks; i++) {
-        for (;;) {
-            uint64_t word = lent ? schi_load_seq(&d->lent[i]) : schi_load_seq(&d->idle[i]);
-            uint64_t bit = word & (~word + 1), old;
-            if (word == 0) break;
-            old = lent ? schi_and_seq(&d->lent[i], ~bit) : schi_and_seq(&d->idle[i], ~bit);
-            if (old & bit) return i * 64 + schi_lowest_bit(bit);
-        }
-    }
-    return SCHI_NO_CORE;
+    return schi_idle_num_lent(d) > 0;                        /* case 2 */
 }
 
 /* Take an idle core and count it in. Under the lock. */
 static unsigned schi_idle_acquire(schi_idle *d, bool searching) {
-    unsigned core = schi_idle_claim(d, false);
-    if (core == SCHI_NO_CORE) return core;
-    schi_add_seq(&d->word, SCHI_IDLE_RUNNING + (searching ? SCHI_IDLE_SEARCHING : 0u));
-    SCHI_CHECK(schi_idle_check(d));
-    return core;
+    for (unsigned i = 0; i < d->num_chunks; i++) {
+        uint64_t word = schi_load_seq(&d->idle[i]), bit = word & (~word + 1);
+        if (word == 0) continue;
+        (void)schi_and_seq(&d->idle[i], ~bit);
+        schi_add_seq(&d->word, SCHI_IDLE_RUNNING + (searching ? SCHI_IDLE_SEARCHING : 0u));
+        SCHI_CHECK(schi_idle_check(d));
+        return i * 64 + schi_lowest_bit(bit);
+    }
+    return SCHI_NO_CORE;
+}
+
+/* Is this core lent? Then take it, or leave it. Not one that its holder takes back at this moment.
+ * The lender's record stays: it comes to our lock before it goes. Under the lock. */
+static bool schi_idle_see_lent(schi_idle *d, unsigned core, bool take) {
+    schi_biased_lock *lender = schi_load_seq(&d->lent[core]);
+    bool lent;
+    if (!lender || !schi_biased_try_other(lender, true)) return false;
+    lent = schi_load_acq(&d->lent[core]) == lender; /* acq: pairs with lend, maybe a later one */
+    if (lent && take) schi_store_seq(&d->lent[core], (schi_biased_lock *)NULL);
+    schi_biased_unlock(lender, false);
+    return lent;
 }
 
 /* Take a core that is lent; it counts as running already. Under the lock. */
 static unsigned schi_idle_acquire_lent(schi_idle *d, bool searching) {
-    unsigned core = schi_idle_claim(d, true);
-    if (core != SCHI_NO_CORE && searching) schi_add_seq(&d->word, SCHI_IDLE_SEARCHING);
-    return core;
+    for (unsigned i = 0; i < d->num_cores; i++) {
+        if (!schi_idle_see_lent(d, i, true)) continue;
+        if (searching) schi_add_seq(&d->word, SCHI_IDLE_SEARCHING);
+        return i;
+    }
+    return SCHI_NO_CORE;
+}
+
+/* Does a core run that is not lent? Who is just taking his back may look at what we did before, or
+ * is seen: the lock orders the two. Under the lock. */
+static bool schi_idle_somebody_runs(schi_idle *d) {
+    unsigned running = schi_idle_running(schi_load_seq(&d->word)), lent = 0;
+    if (running > schi_idle_num_lent(d)) return true;
+    for (unsigned i = 0; running > 0 && i < d->num_cores; i++) {
+        lent += schi_idle_see_lent(d, i, false);
+    }
+    return running > lent;
 }
 
 /* Count a core out and make it idle. Its ring and slot are empty (J2). Under the lock. */
@@ -3997,14 +4046,19 @@ static bool schi_idle_stop_search(schi_idle *d) {
 }
 
 /* Lend a core; its ring and slot are empty (J2). Afterwards look at the injector (case 2). */
-static void schi_idle_lend(schi_idle *d, unsigned core) {
-    schi_or_seq(&d->lent[core / 64], UINT64_C(1) << (core % 64));
+static inline void schi_idle_lend(schi_idle *d, unsigned core, schi_biased_lock *own) {
+    schi_store_seq(&d->lent[core], own);
 }
 
 /* Take a lent core back: true if it is ours again, false if somebody has it. */
-static bool schi_idle_take_back(schi_idle *d, unsigned core) {
-    uint64_t bit = UINT64_C(1) << (core % 64);
-    return (schi_and_seq(&d->lent[core / 64], ~bit) & bit) != 0;
+static inline bool schi_idle_take_back(schi_idle *d, unsigned core, schi_biased_lock *own) {
+    bool plain = schi_biased_lock_by(own, own);
+    bool ours = schi_load_rlx(&d->lent[core]) == own; /* rlx: only we put it there */
+    if (SCHI_LIKELY(ours)) {
+        schi_store_rlx(&d->lent[core], (schi_biased_lock *)NULL); /* rlx: under own */
+    }
+    schi_biased_unlock(own, plain);
+    return ours;
 }
 
 /*==================================================================================================
@@ -5881,6 +5935,7 @@ typedef struct schi_thread {
     schi_thread_kind kind;  /* fixed */
     schi_core *core;        /* held; NULL: none */
     schi_core *lent;        /* lent in sch_block_in_place, maybe gone */
+    schi_biased_lock loan;  /* its; who takes what is lent has it */
     SCHI_ATOMIC(sch_task *) running; /* its task, NULL: none; others may look */
     schi_stack *stack;      /* pooled stack we are on; NULL: at home */
     schi_ctx home;          /* the native stack */
@@ -5955,10 +6010,12 @@ struct sch_runtime {
     uint32_t magic;              /* fixed; 0 when freed; see schi_magic */
     sch_config config;           /* fixed: resolved, but for the intervals that tune themselves */
     schi_core **cores;           /* fixed */
+    schi_loan *loans;            /* fixed; idle.lent */
     unsigned num_cores;          /* fixed after start */
     unsigned made_cores;         /* fixed after start */
     unsigned histogram_len;      /* fixed: buckets of each */
     SCHI_ATOMIC(uint32_t) has_barrier; /* cores may keep their rings: schi_barrier_all works */
+    bool may_keep_loans;         /* fixed before there are threads: it worked then */
     SCHI_ATOMIC(uint32_t) seen;  /* SCHI_SEE_...: what somebody wants to know of; rarely written */
     SCHI_ATOMIC(uint32_t) closing; /* shutdown has begun */
     schi_idle idle;
@@ -5979,8 +6036,7 @@ struct sch_runtime {
     unsigned max_threads;        /* fixed */
     unsigned num_threads;        /* records of threads that we made */
     unsigned top_thread;         /* 1 more than the highest number that any has had */
-    unsigned num_workers;        /* worker threads, coming ones included */
-    unsigned num_reserved; /* threads promised to blocking calls: num_workers >= cores + this */
+    unsigned num_workers;        /* worker threads, coming ones included: >= cores + idle.places */
     sch_task *reserve_first, *reserve_last; /* tasks that wait for a place */
     SCHI_ATOMIC(uint32_t) reserve_waiters;  /* how many; read without the lock */
     bool finished;               /* no task lives, everybody leaves */
@@ -6301,7 +6357,8 @@ static void schi_standby_arm(sch_runtime *rt) {
 /* The same unless no core runs, or only such as are lent. Under idle.lock. */
 static void schi_standby_arm_if_running(sch_runtime *rt) {
     schi_idle *d = &rt->idle;
-    if (schi_idle_running(schi_load_seq(&d->word)) > schi_idle_num_lent(d)) schi_standby_arm(rt);
+    if (!d->has_standby || (schi_load_seq(&d->word) & SCHI_IDLE_ARMED)) return;
+    if (schi_idle_somebody_runs(d)) schi_standby_arm(rt);
 }
 
 /* Somebody has lain down: a new standby takes over the look that the watch was to do. Under
@@ -6665,7 +6722,7 @@ static bool schi_wheel_collect(schi_wheel *w, schi_wheel *own, uint64_t now,
     if (schi_load_acq(&w->next) > now) return true; /* acq: a hint, the lock decides */
     if (w == own) {
         plain = schi_wheel_lock(w, own);
-    } else if (!schi_biased_try_other(&w->lock)) {
+    } else if (!schi_biased_try_other(&w->lock, false)) {
         return false;
     }
     do {
@@ -7219,6 +7276,8 @@ static int schi_thread_new(sch_runtime *rt, schi_thread_kind kind, sch_task *job
     th->rt = rt;
     th->kind = kind;
     th->job = job;
+    schi_biased_init(&th->loan);
+    if (rt->may_keep_loans) schi_biased_may_keep(&th->loan);
     error = schi_parker_init(&th->sleeper.parker);
     if (error) goto fail_parker;
     schi_lock(&rt->idle.lock);
@@ -7243,7 +7302,7 @@ fail_parker:
  * will try again. */
 static sch_task *schi_unreserve_locked(sch_runtime *rt) {
     sch_task *task = rt->reserve_first;
-    rt->num_reserved--;
+    schi_sub_seq(&rt->idle.places, 1u);
     if (!task) return NULL;
     rt->reserve_first = schi_task_of(schi_rd(&task->node.next));
     schi_sub_seq(&rt->reserve_waiters, 1u);
@@ -7263,8 +7322,10 @@ static void schi_unreserve(schi_thread *th, sch_runtime *rt) {
 static int schi_reserve(schi_thread *th, bool wait) {
     sch_runtime *rt = th->rt;
     sch_task *task;
+    unsigned places;
     schi_lock(&rt->idle.lock);
-    if (rt->num_reserved >= rt->config.max_blocking_threads + rt->num_cores) { /* some are kept */
+    places = schi_load_seq(&rt->idle.places);
+    if (places >= rt->config.max_blocking_threads + rt->num_cores) { /* some are kept */
         if (wait) { /* its node is free while it runs and while it waits (K2) */
             schi_wr(&schi_current(th)->node.next, (schi_node *)NULL);
             if (rt->reserve_first) {
@@ -7278,8 +7339,8 @@ static int schi_reserve(schi_thread *th, bool wait) {
         schi_unlock(&rt->idle.lock);
         return -EBUSY;
     }
-    rt->num_reserved++;
-    if (rt->num_workers >= rt->num_cores + rt->num_reserved) {
+    schi_add_seq(&rt->idle.places, 1u);
+    if (rt->num_workers > rt->num_cores + places) {
         schi_unlock(&rt->idle.lock);
         return 0;
     }
@@ -7358,15 +7419,15 @@ static SCHI_INLINE void schi_core_leave(schi_thread *th) {
     schi_count(&core->m.lends, 1);
     th->core = NULL;
     th->lent = core;
-    schi_idle_lend(&rt->idle, core->index);
+    schi_idle_lend(&rt->idle, core->index, &th->loan);
     if (SCHI_UNLIKELY(schi_load_seq(&core->wheel.next) != SCH_FOREVER)) {
         schi_lock(&rt->idle.lock);
         schi_core_watched(core);
         schi_unlock(&rt->idle.lock);
     }
-    /* "all run", case 2 of [5.3]: a pusher that missed the bit is seen here. So is a shutdown. */
+    /* "all run", case 2 of [5.3]: a pusher that missed it is seen here. So is a shutdown. */
     if (schi_inject_is_empty(&rt->inject) && !schi_is_closing(rt)) return;
-    if (!schi_idle_take_back(&rt->idle, core->index)) return;
+    if (!schi_idle_take_back(&rt->idle, core->index, &th->loan)) return;
     th->lent = NULL;
     schi_core_hand_off(th, core);
 }
@@ -7377,7 +7438,7 @@ static SCHI_INLINE bool schi_core_return(schi_thread *th) {
     schi_core *core = th->lent;
     unsigned index;
     th->lent = NULL;
-    if (SCHI_LIKELY(core && schi_idle_take_back(&rt->idle, core->index))) {
+    if (SCHI_LIKELY(core && schi_idle_take_back(&rt->idle, core->index, &th->loan))) {
         th->core = core;
         schi_store_rlx(&core->m.thread, (uint64_t)th->number); /* rlx: another may have lent it */
     } else {
@@ -7388,7 +7449,7 @@ static SCHI_INLINE bool schi_core_return(schi_thread *th) {
         schi_core_taken(th, rt->cores[index], false);
     }
     /* While the core was away the standby may have stopped its alarm: it clears ARMED and then
-     * looks at the lent bits, we cleared the bit and then look at ARMED, all seq_cst. */
+     * looks at what is lent under our lock; we took the core back under it, and then look. */
     schi_standby_arm_if_clear(rt, schi_load_seq(&rt->idle.word));
     if (SCHI_UNLIKELY(schi_seen(rt) != 0)) schi_see_return(th, rt);
     return true;
@@ -8275,14 +8336,14 @@ static void schi_rest(schi_thread *th, schi_nap *nap) {
 static bool schi_is_spare(schi_thread *th) {
     sch_runtime *rt = th->rt;
     return th->kind == SCHI_WORKER && th->sleeper.seat == SCHI_NO_SEAT &&
-           rt->num_workers > rt->num_cores + rt->num_reserved;
+           rt->num_workers > rt->num_cores + schi_load_seq(&rt->idle.places);
 }
 
 /* A spare worker that was needed when it lay down, since others had places that they gave up later,
  * shall end as well: it looks again. Under idle.lock. */
 static void schi_spare_remind(sch_runtime *rt) {
     schi_sleeper *s = rt->idle.sleepers;
-    if (rt->num_workers <= rt->num_cores + rt->num_reserved) return;
+    if (rt->num_workers <= rt->num_cores + schi_load_seq(&rt->idle.places)) return;
     while (s && s->timed) s = s->next;
     if (s) schi_unpark_sleeper(rt, s);
 }
@@ -9277,6 +9338,7 @@ static void schi_runtime_unmake(sch_runtime *rt, int stage) {
     schi_trace_free(schi_load_acq(&rt->trace), a); /* acq: as for cores */
     schi_free(a, rt->looks, c.workers * sizeof *rt->looks, sizeof(uint64_t));
     schi_free(a, rt->threads, (rt->max_threads + 1) * sizeof *rt->threads, sizeof(void *));
+    schi_free(a, rt->loans, c.workers * sizeof *rt->loans, SCH_CACHELINE);
     schi_free(a, rt->cores, c.workers * sizeof *rt->cores, sizeof(void *));
     rt->magic = 0;
     schi_free(a, rt, sizeof *rt, SCH_CACHELINE);
@@ -9295,10 +9357,11 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     if ((error = schi_fork_watch(schi_is_own_thread)) != 0) return error;
     rt->max_threads = 2 * n + 2 * rt->config.max_blocking_threads + 64; /* 64 visitors at once */
     rt->cores = (schi_core **)schi_alloc_zeroed(a, n * sizeof *rt->cores, sizeof(void *));
+    rt->loans = (schi_loan *)schi_alloc_zeroed(a, n * sizeof *rt->loans, SCH_CACHELINE);
     rt->threads = (schi_thread **)schi_alloc_zeroed(
         a, (rt->max_threads + 1) * sizeof *rt->threads, sizeof(void *)); /* and the last visitor */
     rt->looks = (schi_look *)schi_alloc_zeroed(a, n * sizeof *rt->looks, sizeof(uint64_t));
-    if (!rt->cores || !rt->threads || !rt->looks) return -ENOMEM;
+    if (!rt->cores || !rt->loans || !rt->threads || !rt->looks) return -ENOMEM;
     schi_store_rlx(&rt->seeds, rt->config.seed); /* rlx: one thread yet */
     if ((error = schi_idle_init(&rt->idle)) != 0) return error;
     *stage = 2;
@@ -9345,6 +9408,7 @@ static int schi_runtime_start(sch_runtime *rt) {
     unsigned n = rt->config.workers;
     if (rt->config.flavor == SCH_MULTI_THREAD) {
         if (schi_barrier_open()) { /* before there are threads: it takes less long */
+            rt->may_keep_loans = true;
             for (unsigned i = 0; i < n && !rt->config.paused_clock; i++) {
                 schi_biased_may_keep(&rt->cores[i]->wheel.lock);
             }
@@ -9360,7 +9424,7 @@ static int schi_runtime_start(sch_runtime *rt) {
     rt->num_cores = n;
     schi_store_seq(&rt->live, SCHI_NOT_IN * ((int64_t)n + 1));
     if (n == 0) return error;
-    schi_idle_set_cores(&rt->idle, n, !rt->config.no_standby);
+    schi_idle_set_cores(&rt->idle, rt->loans, n, !rt->config.no_standby);
     if (n == 1) {
         rt->cores[0]->alone = true;
         schi_store_rlx(&rt->cores[0]->wake_len, UINT32_MAX); /* rlx: published by start */
@@ -10717,9 +10781,8 @@ static bool schi_look_waiting(sch_runtime *rt, sch_task *task, schi_seen_task *s
 /* The core that a thread holds, SCHI_NO_CORE: none. Under idle.lock. */
 static unsigned schi_core_of(sch_runtime *rt, unsigned thread) {
     for (unsigned i = 0; i < rt->num_cores; i++) {
-        uint64_t bit = UINT64_C(1) << (i % 64);
         if (schi_counted(&rt->cores[i]->m.thread) != thread) continue;
-        if (!(schi_load_seq(&rt->idle.lent[i / 64]) & bit)) return i;
+        if (!schi_idle_is_lent(&rt->idle, i)) return i;
     }
     return SCHI_NO_CORE;
 }
@@ -10931,7 +10994,7 @@ static void schi_core_see(sch_runtime *rt, unsigned i, schi_core_sight *s) {
     sch_task *task = NULL;
     schi_lock(&rt->idle.lock); /* records of threads stay while we look */
     s->idle = (schi_load_seq(&rt->idle.idle[i / 64]) & bit) != 0;
-    s->lent = (schi_load_seq(&rt->idle.lent[i / 64]) & bit) != 0;
+    s->lent = schi_idle_is_lent(&rt->idle, i);
     s->polls = schi_counted(&rt->cores[i]->m.polls);
     s->thread = schi_counted(&rt->cores[i]->m.thread);
     if (!s->idle && !s->lent && s->thread < rt->top_thread && rt->threads[s->thread]) {

@@ -258,6 +258,73 @@ TEST(denied) {
     printf("denied: %zu system calls, %u tours\n", sizeof denials / sizeof denials[0], tours);
 }
 
+/* A sandbox that is entered later refuses the barrier: who waits in a blocking call, and has kept
+ * his loan, is waiting for a task that needs his core. */
+typedef struct denied_wait {
+    schi_biased_lock *loan; /* atomic; NULL: not kept yet */
+    unsigned over;          /* atomic */
+} denied_wait;
+
+static void denied_nothing(void *arg) { (void)arg; }
+
+static void denied_long(void *arg) {
+    denied_wait *w = (denied_wait *)arg;
+    while (!__atomic_load_n(&w->over, __ATOMIC_SEQ_CST)) usleep(100);
+}
+
+static void denied_blocks(void *arg) {
+    denied_wait *w = (denied_wait *)arg;
+    schi_biased_lock *loan = &schi_self()->loan;
+    while (loan->may_keep && schi_load_seq(&loan->bias.state) != SCHI_PRIVATE) {
+        EXPECT_EQ(sch_block_in_place(denied_nothing, NULL), 0);
+    }
+    __atomic_store_n(&w->loan, loan, __ATOMIC_SEQ_CST);
+    EXPECT_EQ(sch_block_in_place(denied_long, w), 0);
+}
+
+static void denied_ends_it(void *arg) {
+    denied_wait *w = (denied_wait *)arg;
+    __atomic_store_n(&w->over, 1u, __ATOMIC_SEQ_CST);
+}
+
+static void denied_barrier(const void *argument) {
+    static const denial barrier = {"membarrier", SYS_membarrier, EPERM, 0};
+    denied_wait w = {NULL, 0};
+    schi_biased_lock *loan;
+    sch_config config;
+    sch_runtime *rt;
+    sch_task *blocks;
+    (void)argument;
+    memset(&config, 0, sizeof config);
+    config.workers = 1;
+    rt = sch_runtime_new(&config);
+    if (!EXPECT(rt != NULL)) return;
+    blocks = sch_spawn(rt, denied_blocks, &w);
+    while (!(loan = __atomic_load_n(&w.loan, __ATOMIC_SEQ_CST))) usleep(100);
+    for (bool ready = false; !ready; usleep(100)) { /* nobody but us is to take the core */
+        schi_lock(&rt->idle.lock);
+        ready = schi_idle_is_lent(&rt->idle, 0) && schi_idle_has_sleeper(&rt->idle);
+        schi_unlock(&rt->idle.lock);
+    }
+    if (rt->may_keep_loans && deny(&barrier)) {
+        EXPECT(!schi_barrier_all());
+        EXPECT_EQ(schi_load_seq(&loan->bias.state), SCHI_PRIVATE);
+        EXPECT_EQ(sch_join(sch_spawn(rt, denied_ends_it, &w)), 0);
+        EXPECT_EQ(schi_load_seq(&loan->bias.state), SCHI_SHARED);
+        EXPECT(!loan->may_keep);
+    } else {
+        told->skipped = true;
+        denied_ends_it(&w);
+    }
+    EXPECT_EQ(sch_join(blocks), 0);
+    sch_runtime_free(rt);
+}
+
+TEST(denied_barrier_later) {
+    in_child(denied_barrier, NULL);
+    if (told->skipped) SKIP("no seccomp here, or no barrier");
+}
+
 /* For strace, which makes a call fail here or there: run.sh looks at the figures. */
 TEST(traced) {
     prepare();

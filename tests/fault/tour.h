@@ -629,10 +629,11 @@ static void dump_runtime(const tour *t) {
     if (!rt || rt->magic != SCHI_MAGIC) return;
     fprintf(stderr,
             "  runtime: idle word %#x, injector %llu, closing %u, finished %d, live %lld, "
-            "threads %u, workers %u, reserved %u, guests %u\n",
+            "threads %u, workers %u, places %u, guests %u\n",
             schi_load_rlx(&rt->idle.word), (unsigned long long)sch_injection_queue_depth(rt),
             schi_load_rlx(&rt->closing), rt->finished, (long long)schi_load_rlx(&rt->live),
-            rt->num_threads, rt->num_workers, rt->num_reserved, schi_load_rlx(&rt->guests));
+            rt->num_threads, rt->num_workers, schi_load_rlx(&rt->idle.places),
+            schi_load_rlx(&rt->guests));
     for (unsigned i = 0; i < rt->num_cores; i++) {
         const schi_core *core = rt->cores[i];
         fprintf(stderr, "  core %u: queued %u, lifo %d, polls %llu, thread %lld, closed %d\n", i,

@@ -113,7 +113,7 @@ static bare *bare_new(unsigned cores, unsigned threads, bool standby) {
     rt->num_cores = cores;
     rt->num_threads = rt->num_workers = b->num_threads = threads;
     schi_store_seq(&rt->live, SCHI_NOT_IN * ((int64_t)cores + 1));
-    schi_idle_set_cores(&rt->idle, cores, standby);
+    schi_idle_set_cores(&rt->idle, rt->loans, cores, standby);
     for (unsigned i = 0; i < threads; i++) {
         schi_thread *th = (schi_thread *)model_new(sizeof *th);
         b->thread[i] = th, b->stack[i] = (schi_stack *)model_new(sizeof *b->stack[i]);
@@ -140,6 +140,13 @@ static void bare_hold_cores(bare *b, unsigned n) {
         schi_core_taken(b->thread[i], b->rt->cores[core], false);
     }
     schi_unlock(&b->rt->idle.lock);
+}
+
+/* Its owner has kept this lock. */
+static void bare_keep(schi_biased_lock *l) {
+    schi_biased_may_keep(l);
+    for (unsigned i = 0; i <= SCHI_BIAS_ROW; i++) schi_biased_unlock(l, schi_biased_lock_by(l, l));
+    MODEL_EXPECT(schi_load_seq(&l->bias.state) == SCHI_PRIVATE);
 }
 
 /* All threads are out: J1, J2; nobody runs, searches or is listed; nothing is queued. */

@@ -1351,13 +1351,12 @@ static int model_barrier_mood; /* a client's wish */
 
 /* A barrier on all threads: whoever loads from now on sees at least the newest store of each
  * atomic. It orders, but gives nobody the right to read plain data. */
-static bool model_barrier(model_site *site, int unused) {
-    (void)unused;
+static bool model_barrier(model_site *site, bool by_time) {
     site->hits++;
     model_point(site, true);
     model_trace(site, NULL, 0, 0, false);
-    if (model_barrier_mood == MODEL_BARRIER_FAILS) return false;
-    if (model_barrier_mood == MODEL_BARRIER_MAY_FAIL && model_choose(2) == 1) return false;
+    if (!by_time && model_barrier_mood == MODEL_BARRIER_FAILS) return false;
+    if (!by_time && model_barrier_mood == MODEL_BARRIER_MAY_FAIL && model_choose(2)) return false;
     for (unsigned i = 0; i < E.num_objects; i++) {
         model_object *o = &E.objects[i];
         if (o->epoch != E.epoch || o->kind != MODEL_ATOMIC || o->num_stores < 2) continue;

@@ -144,7 +144,10 @@ static void schi_unguard_pages(void *memory, size_t size, int kind) {
     MODEL_CALL_(MODEL_OTHER, "discard", __COUNTER__, model_discard, memory, size)
 
 static bool schi_barrier_open(void) { return true; }
-#define schi_barrier_all() MODEL_CALL_(MODEL_OTHER, "barrier", __COUNTER__, model_barrier, 0)
+#define schi_barrier_all()                                                                         \
+    MODEL_CALL_(MODEL_OTHER, "barrier", __COUNTER__, model_barrier, false)
+#define schi_barrier_by_time()                                                                     \
+    ((void)MODEL_CALL_(MODEL_OTHER, "barrier by time", __COUNTER__, model_barrier, true))
 
 /* Nothing forks here. */
 static uint32_t schi_process(void) { return 0; }

@@ -227,7 +227,7 @@ static void world_count(world *w) {
     MODEL_EXPECT(m.cancelled_tasks_count == cancelled);
     MODEL_EXPECT(m.injection_queue_depth == 0 && m.blocking_queue_depth == 0);
     MODEL_EXPECT(m.num_blocking_threads == 0 && m.num_idle_blocking_threads == 0);
-    MODEL_EXPECT(w->rt->num_reserved == 0 && !w->rt->reserve_first);
+    MODEL_EXPECT(schi_load_seq(&w->rt->idle.places) == 0 && !w->rt->reserve_first);
     MODEL_EXPECT(m.num_searching == 0 && m.num_idle_workers == m.num_workers);
 }
 

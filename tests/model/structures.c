@@ -957,7 +957,7 @@ static void dance_run(void (*leave)(dance_case *x), unsigned cores, bool searchi
     crew_run(2, dance_work, x);
     MODEL_EXPECT(x->seen || !x->relied);
     model_outcome((x->seen ? 1u : 0u) + (x->relied ? 2u : 0u));
-    (void)schi_idle_take_back(&x->b->rt->idle, 0);
+    (void)schi_idle_take_back(&x->b->rt->idle, 0, &x->b->thread[0]->loan);
     MODEL_EXPECT(schi_inject_pop(&x->b->rt->inject, 1, 2, &x->b->rt->cores[0]->q, &n) == x->node);
     MODEL_EXPECT(n == 1 && parcel_take(x->node) == 0);
     bare_free(x->b);
@@ -975,7 +975,11 @@ static void dance_release(dance_case *x) {
     schi_unlock(&d->lock);
 }
 
-static void dance_lend(dance_case *x) { schi_idle_lend(&x->b->rt->idle, 0); }
+/* The first that lends; before, nobody had a place. */
+static void dance_lend(dance_case *x) {
+    schi_add_seq(&x->b->rt->idle.places, 1u);
+    schi_idle_lend(&x->b->rt->idle, 0, &x->b->thread[0]->loan);
+}
 
 /* Outcomes: seen 1, relied 2. */
 MODEL(idle_case_1_searcher, .bound = 8, .stale = 8, .outcomes = 1 << 0 | 1 << 1 | 1 << 3) {
@@ -992,6 +996,9 @@ MODEL(idle_case_2_lent, .bound = 8, .stale = 8, .outcomes = 1 << 0 | 1 << 1 | 1 
 
 typedef struct count_case {
     schi_idle d;
+    schi_loan lent[4];
+    schi_biased_lock own; /* of who lends */
+    unsigned loans;       /* fixed: times in a row, unless the core is gone */
     schi_slot slot;
     schi_parker parker;
     SCHI_ATOMIC(uint32_t) now, lasts;
@@ -1012,7 +1019,7 @@ static void search_work(void *shared, unsigned me) {
 MODEL(idle_half_search, .bound = 4, .spurious = 2) {
     count_case *c = (count_case *)model_new(sizeof *c);
     MODEL_EXPECT(schi_idle_init(&c->d) == 0);
-    schi_idle_set_cores(&c->d, 4, true);
+    schi_idle_set_cores(&c->d, c->lent, 4, true);
     schi_lock(&c->d.lock);
     for (unsigned i = 0; i < 3; i++) MODEL_EXPECT(schi_idle_acquire(&c->d, false) == i);
     schi_unlock(&c->d.lock);
@@ -1023,17 +1030,21 @@ MODEL(idle_half_search, .bound = 4, .spurious = 2) {
 }
 
 /* A core that is lent: taken back, or claimed by one of two and given through the slot. */
+static void loan_lend(count_case *c) {
+    for (unsigned i = 0; i < c->loans; i++) {
+        schi_wr(&c->core, schi_rd(&c->core) + 1);
+        schi_idle_lend(&c->d, 2, &c->own);
+        if (schi_idle_take_back(&c->d, 2, &c->own)) continue;
+        while (schi_slot_take(&c->slot) != (void *)c) (void)schi_park(&c->parker, UINT64_MAX);
+    }
+    schi_wr(&c->core, schi_rd(&c->core) + 1);
+}
+
 static void loan_work(void *shared, unsigned me) {
     count_case *c = (count_case *)shared;
     unsigned core;
     if (me == 0) {
-        schi_wr(&c->core, 1u);
-        schi_idle_lend(&c->d, 2);
-        if (!schi_idle_take_back(&c->d, 2)) {
-            while (schi_slot_take(&c->slot) != (void *)c) (void)schi_park(&c->parker, UINT64_MAX);
-            MODEL_EXPECT(schi_rd(&c->core) == 2);
-        }
-        schi_wr(&c->core, schi_rd(&c->core) + 1);
+        loan_lend(c);
         return;
     }
     schi_lock(&c->d.lock);
@@ -1048,22 +1059,40 @@ static void loan_work(void *shared, unsigned me) {
     schi_unpark(&c->parker, NULL);
 }
 
-MODEL(idle_loan, .bound = 3, .spurious = 1) {
+static void loan_run(bool kept, unsigned loans, int mood) {
     count_case *c = (count_case *)model_new(sizeof *c);
     unsigned claims;
     MODEL_EXPECT(schi_idle_init(&c->d) == 0 && schi_parker_init(&c->parker) == 0);
-    schi_idle_set_cores(&c->d, 3, true);
+    schi_idle_set_cores(&c->d, c->lent, 3, true);
+    schi_biased_init(&c->own);
+    if (kept) bare_keep(&c->own);
+    schi_store_seq(&c->d.places, 1u);
+    schi_wr(&c->core, 0u);
+    c->loans = loans;
+    model_barrier_mood = mood;
     schi_lock(&c->d.lock);
     for (unsigned i = 0; i < 3; i++) MODEL_EXPECT(schi_idle_acquire(&c->d, false) == i);
     schi_unlock(&c->d.lock);
     crew_run(3, loan_work, c);
+    model_barrier_mood = MODEL_BARRIER_WORKS;
     claims = c->claims[1] + c->claims[2];
-    MODEL_EXPECT(claims <= 1 && schi_rd(&c->core) == 2 + claims);
+    model_outcome(claims);
+    MODEL_EXPECT(claims <= loans && schi_rd(&c->core) == loans + 1 + claims);
     MODEL_EXPECT(schi_idle_num_lent(&c->d) == 0);
     MODEL_EXPECT(schi_load_seq(&c->d.word) == 3 * SCHI_IDLE_RUNNING);
     MODEL_EXPECT(schi_slot_take(&c->slot) == NULL);
     schi_parker_drop(&c->parker);
     schi_idle_drop(&c->d);
+}
+
+MODEL(idle_loan, .bound = 3, .spurious = 1, .outcomes = 3) {
+    loan_run(false, 1, MODEL_BARRIER_WORKS);
+}
+MODEL(idle_loan_kept, .bound = 3, .outcomes = 3) { loan_run(true, 1, MODEL_BARRIER_WORKS); }
+MODEL(idle_loans_kept, .bound = 2, .outcomes = 7) { loan_run(true, 3, MODEL_BARRIER_WORKS); }
+/* Nobody is left without a core because the system has come to refuse barriers. */
+MODEL(idle_loan_no_barrier, .bound = 3, .outcomes = 3) {
+    loan_run(true, 1, MODEL_BARRIER_MAY_FAIL);
 }
 
 /* Workers that search, sleep and wake, by the header's own code; only the tasks are parcels. ----*/
@@ -1203,14 +1232,21 @@ static void office_block(office_case *o, schi_thread *th, sch_task *task) {
     office_done(o);
 }
 
-MODEL(idle_lend, .bound = 2) {
+static void lend_run(bool kept, int mood) {
     office_case *o = office_new(1, 2, false, 2);
     o->run = office_block, o->each = 2;
+    for (unsigned i = 0; kept && i < 2; i++) bare_keep(&o->b->thread[i]->loan);
+    model_barrier_mood = mood;
     crew_run(3, office_work, o);
+    model_barrier_mood = MODEL_BARRIER_WORKS;
     parcels_end(&o->all, 3);
     schi_wr(&o->all.at[2].stage, (unsigned)PARCEL_NEW);
     office_end(o);
 }
+
+MODEL(idle_lend, .bound = 2) { lend_run(false, MODEL_BARRIER_WORKS); }
+MODEL(idle_lend_kept, .bound = 2) { lend_run(true, MODEL_BARRIER_WORKS); }
+MODEL(idle_lend_no_barrier, .bound = 1) { lend_run(true, MODEL_BARRIER_FAILS); }
 
 /* Work conservation. While a worker is busy with one task there is another in its ring, or in its
  * slot, that is not worth a wake: the standby has it run elsewhere within two periods. One of the
@@ -1306,7 +1342,7 @@ static void standby_work(void *shared, unsigned me) {
     }
 }
 
-MODEL(standby_vs_return, .bound = 8, .stale = 8) {
+static void standby_return(bool kept) {
     bare *b = bare_new(2, 2, true);
     schi_idle *d = &b->rt->idle;
     schi_sleeper *s = &b->thread[1]->sleeper;
@@ -1316,7 +1352,10 @@ MODEL(standby_vs_return, .bound = 8, .stale = 8) {
     schi_idle_list(d, s);
     schi_standby_arm(b->rt);
     schi_unlock(&d->lock);
-    b->thread[0]->reserved = true, b->rt->num_reserved++;
+    b->thread[0]->reserved = true;
+    schi_add_seq(&b->rt->idle.places, 1u);
+    if (kept) bare_keep(&b->thread[0]->loan);
+    b->rt->look_at = 0; /* it is time */
     schi_core_leave(b->thread[0]);
     MODEL_EXPECT(b->thread[0]->lent == b->rt->cores[0]);
     crew_run(2, standby_work, b);
@@ -1326,3 +1365,6 @@ MODEL(standby_vs_return, .bound = 8, .stale = 8) {
     schi_unlock(&d->lock);
     bare_free(b);
 }
+
+MODEL(standby_vs_return, .bound = 8, .stale = 8) { standby_return(false); }
+MODEL(standby_vs_return_kept, .bound = 8, .stale = 8) { standby_return(true); }

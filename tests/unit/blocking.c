@@ -103,6 +103,47 @@ TEST(blocking_lent_core_is_taken) {
     }
 }
 
+static void blocking_nothing(void *arg) { (void)arg; }
+
+/* The same when each of them has taken its core back by plain stores for long. */
+static void blocking_keeps_loan(void *gate) {
+    schi_biased_lock *loan = &schi_self()->loan;
+    while (loan->may_keep && schi_load_seq(&loan->bias.state) != SCHI_PRIVATE) {
+        EXPECT_EQ(sch_block_in_place(blocking_nothing, NULL), 0);
+    }
+    for (int i = 0; i < 10; i++) EXPECT_EQ(sch_block_in_place(blocking_nothing, NULL), 0);
+    EXPECT_EQ(sch_block_in_place(support_gate_wait, gate), 0);
+}
+
+static uint64_t blocking_loans_revoked(sch_runtime *rt) {
+    uint64_t n = 0;
+    schi_lock(&rt->idle.lock);
+    for (unsigned i = 0; i < rt->top_thread; i++) {
+        if (rt->threads[i]) n += schi_counted(&rt->threads[i]->loan.bias.num_revoked);
+    }
+    schi_unlock(&rt->idle.lock);
+    return n;
+}
+
+TEST(blocking_lent_core_is_taken_from_who_kept_it) {
+    for (int i = 0; i < BLOCKING_SIZES; i++) {
+        checked_memory memory;
+        sch_config config = support_config(&memory, blocking_workers[i]);
+        sch_runtime *rt = support_begin(&config);
+        support_gate gate = SUPPORT_GATE;
+        sch_task *task[4];
+        for (unsigned j = 0; j < 4; j++) {
+            task[j] = sch_spawn(rt, blocking_keeps_loan, &gate);
+            WAIT_FOR(support_gate_waiters(&gate) == j + 1);
+        }
+        support_run(rt, support_gate_open, &gate);
+        EXPECT_EQ(blocking_loans_revoked(rt) > 0, rt->may_keep_loans);
+        EXPECT_EQ(rt->may_keep_loans, schi_barrier_open());
+        for (int j = 0; j < 4; j++) EXPECT_EQ(sch_join(task[j]), 0);
+        support_end(rt, &memory);
+    }
+}
+
 typedef struct blocking_yielders {
     support_gate gate;
     unsigned ready, done, stop;

@@ -3,13 +3,15 @@
 
 static schi_idle *idle_new(unsigned num_cores) {
     schi_idle *d = (schi_idle *)aligned_alloc(SCH_CACHELINE, sizeof *d);
-    if (!d || schi_idle_init(d)) abort();
-    schi_idle_set_cores(d, num_cores, true);
+    schi_loan *lent = (schi_loan *)calloc(num_cores, sizeof *lent);
+    if (!d || !lent || schi_idle_init(d)) abort();
+    schi_idle_set_cores(d, lent, num_cores, true);
     return d;
 }
 
 static void idle_free(schi_idle *d) {
     schi_idle_drop(d);
+    free(d->lent);
     free(d);
 }
 
@@ -60,7 +62,9 @@ TEST(idle_cores) {
 
 TEST(idle_word) {
     schi_idle *d = idle_new(2);
+    schi_biased_lock own;
     uint32_t before;
+    schi_biased_init(&own);
     schi_lock(&d->lock);
     EXPECT(schi_idle_may_wake(d, schi_idle_handshake(d))); /* idle cores */
     EXPECT_EQ(schi_idle_acquire(d, true), 0);
@@ -72,12 +76,24 @@ TEST(idle_word) {
     EXPECT(schi_idle_stop_search(d));
     idle_expect_word(d, 2, 0);
     EXPECT(!schi_idle_may_wake(d, schi_idle_handshake(d))); /* all run */
-    schi_idle_lend(d, 1);
-    EXPECT_EQ(schi_idle_num_lent(d), 1);
-    EXPECT(schi_idle_may_wake(d, schi_idle_handshake(d))); /* a lent core */
-    EXPECT(schi_idle_take_back(d, 1));
-    EXPECT(!schi_idle_take_back(d, 1));
+    schi_add_seq(&d->places, 1u); /* without a place nobody lends */
     EXPECT(!schi_idle_may_wake(d, schi_idle_handshake(d)));
+    schi_idle_lend(d, 1, &own);
+    EXPECT_EQ(schi_idle_num_lent(d), 1);
+    EXPECT(schi_idle_is_lent(d, 1) && !schi_idle_is_lent(d, 0));
+    EXPECT(schi_idle_somebody_runs(d));                     /* on the other core */
+    EXPECT(schi_idle_may_wake(d, schi_idle_handshake(d))); /* a lent core */
+    EXPECT(schi_idle_take_back(d, 1, &own));
+    EXPECT(!schi_idle_take_back(d, 1, &own));
+    EXPECT(!schi_idle_may_wake(d, schi_idle_handshake(d)));
+    schi_idle_lend(d, 0, &own);
+    schi_idle_lend(d, 1, &own);
+    EXPECT(!schi_idle_somebody_runs(d));
+    EXPECT_EQ(schi_idle_acquire_lent(d, false), 0);
+    EXPECT(schi_idle_somebody_runs(d));
+    EXPECT(!schi_idle_take_back(d, 0, &own));
+    EXPECT(schi_idle_take_back(d, 1, &own));
+    EXPECT_EQ(schi_idle_acquire_lent(d, false), SCHI_NO_CORE);
     schi_idle_release(d, 0, false);
     EXPECT(schi_idle_may_wake(d, schi_idle_handshake(d)));
     before = schi_load_seq(&d->word);
@@ -298,22 +314,31 @@ typedef struct idle_loan {
     size_t lost[IDLE_HOLDERS];         /* holder: loans that somebody claimed */
     size_t claims;                     /* atomic */
     unsigned holding;                  /* atomic: holders not done yet */
+    schi_biased_lock own[IDLE_HOLDERS];
+    bool kept;                  /* fixed: give a holder the time to keep his lock */
+    size_t round[IDLE_HOLDERS]; /* atomic */
+    size_t kept_claims;         /* atomic: of those, of a lock that was kept */
 } idle_loan;
 
-/* Cores in different chunks of the bitmap. */
 static const unsigned idle_loan_core[IDLE_HOLDERS] = {3, 129};
+
+static bool idle_loans_go_on(idle_loan *l, size_t i) {
+    return i < l->rounds || __atomic_load_n(&l->claims, __ATOMIC_RELAXED) == 0 ||
+           (l->kept && __atomic_load_n(&l->kept_claims, __ATOMIC_RELAXED) == 0);
+}
 
 static void idle_hold(idle_loan *l, unsigned me, schi_rng *rng) {
     size_t i = 0;
-    for (; i < l->rounds || __atomic_load_n(&l->claims, __ATOMIC_RELAXED) == 0; i++) {
+    for (; idle_loans_go_on(l, i); i++) {
         l->uses[me]++;
-        schi_idle_lend(l->d, idle_loan_core[me]);
+        schi_idle_lend(l->d, idle_loan_core[me], &l->own[me]);
+        __atomic_store_n(&l->round[me], i, __ATOMIC_RELAXED);
         if (schi_rng_below(rng, 16) == 0) {
             sched_yield();
         } else {
             for (uint32_t n = schi_rng_below(rng, 50); n > 0; n--) schi_cpu_relax();
         }
-        if (schi_idle_take_back(l->d, idle_loan_core[me])) continue;
+        if (schi_idle_take_back(l->d, idle_loan_core[me], &l->own[me])) continue;
         l->lost[me]++;
         size_t *mine = NULL;
         while (!(mine = (size_t *)schi_slot_take(&l->slots[me]))) sched_yield();
@@ -333,8 +358,17 @@ static void idle_loan_work(void *arg, unsigned me) {
         return;
     }
     while (__atomic_load_n(&l->holding, __ATOMIC_ACQUIRE) > 0) {
+        uint64_t revoked[IDLE_HOLDERS];
         schi_lock(&l->d->lock);
+        for (unsigned i = 0; i < IDLE_HOLDERS; i++) {
+            revoked[i] = schi_counted(&l->own[i].bias.num_revoked);
+        }
         unsigned core = schi_idle_acquire_lent(l->d, true);
+        for (unsigned i = 0; i < IDLE_HOLDERS; i++) {
+            if (core != idle_loan_core[i]) continue;
+            if (schi_counted(&l->own[i].bias.num_revoked) == revoked[i]) continue;
+            __atomic_fetch_add(&l->kept_claims, (size_t)1, __ATOMIC_RELAXED);
+        }
         schi_unlock(&l->d->lock);
         for (unsigned i = 0; i < IDLE_HOLDERS; i++) {
             if (core != idle_loan_core[i]) continue;
@@ -346,14 +380,27 @@ static void idle_loan_work(void *arg, unsigned me) {
         }
         EXPECT_EQ(core, SCHI_NO_CORE); /* nothing was claimed that was not lent */
         if (schi_rng_below(&rng, 8) == 0) sched_yield();
+        if (!l->kept) continue;
+        const size_t from = __atomic_load_n(&l->round[me - IDLE_HOLDERS], __ATOMIC_RELAXED);
+        while (__atomic_load_n(&l->round[me - IDLE_HOLDERS], __ATOMIC_RELAXED) - from <
+                   3 * SCHI_BIAS_ROW &&
+               __atomic_load_n(&l->holding, __ATOMIC_ACQUIRE) == IDLE_HOLDERS) {
+            sched_yield();
+        }
     }
 }
 
-TEST(idle_loans) {
+static void idle_loans_run(bool kept) {
     idle_loan l;
     memset(&l, 0, sizeof l);
     l.d = idle_new(130);
     l.rounds = test_scale(200000);
+    l.kept = kept;
+    for (unsigned i = 0; i < IDLE_HOLDERS; i++) {
+        schi_biased_init(&l.own[i]);
+        if (kept) schi_biased_may_keep(&l.own[i]);
+    }
+    schi_add_seq(&l.d->places, (uint32_t)IDLE_HOLDERS);
     l.holding = IDLE_HOLDERS;
     schi_lock(&l.d->lock);
     while (schi_idle_acquire(l.d, false) != SCHI_NO_CORE) continue;
@@ -362,9 +409,18 @@ TEST(idle_loans) {
     for (unsigned i = 0; i < IDLE_HOLDERS; i++) EXPECT_EQ(l.uses[i], l.done[i] + l.lost[i]);
     EXPECT_EQ(l.claims, l.lost[0] + l.lost[1]);
     EXPECT(l.claims <= l.done[0] + l.done[1]);
+    EXPECT_EQ(l.kept_claims > 0, kept);
     EXPECT_EQ(schi_idle_num_lent(l.d), 0);
     idle_expect_word(l.d, 130, 0); /* a lent core counts as running throughout */
     idle_free(l.d);
+}
+
+TEST(idle_loans) { idle_loans_run(false); }
+
+/* The same with holders who take theirs back by plain stores until somebody claims it. */
+TEST(idle_loans_kept) {
+    if (!schi_barrier_open()) SKIP("no barrier on all threads here");
+    idle_loans_run(true);
 }
 
 /* Waking ----------------------------------------------------------------------------------------*/

@@ -108,16 +108,17 @@ TEST(kit_bias_owner_stopped_inside) {
     for (int i = 0; i <= SCHI_BIAS_ROW; i++) schi_biased_unlock(&l, schi_biased_lock_by(&l, &l));
     plain = schi_biased_lock_by(&l, &l);
     EXPECT(plain);
-    EXPECT_EQ(schi_bias_revoke(&l.bias), -EBUSY);
-    EXPECT(!schi_biased_try_other(&l));
+    EXPECT_EQ(schi_bias_revoke(&l.bias, SCHI_INSIDE_YIELDS), -EBUSY);
+    EXPECT(!schi_biased_try_other(&l, false));
+    EXPECT(!schi_biased_try_other(&l, true));
     EXPECT_EQ(schi_load_seq(&l.bias.state), SCHI_REVOKED);
     EXPECT_EQ(schi_load_seq(&l.spin.taken), 0); /* he could go on meanwhile */
     schi_biased_unlock(&l, plain);
     EXPECT(!schi_bias_enter(&l.bias)); /* not before he has shared it */
-    EXPECT(schi_biased_try_other(&l));
+    EXPECT(schi_biased_try_other(&l, false));
     EXPECT_EQ(schi_load_seq(&l.bias.state), SCHI_SHARED);
     schi_biased_unlock(&l, false);
-    EXPECT_EQ(schi_counted(&l.bias.num_revoked), 3);
+    EXPECT_EQ(schi_counted(&l.bias.num_revoked), 4);
 }
 
 /* When it is kept, and when no more: who was disturbed has to have it ROW times alone again. */
