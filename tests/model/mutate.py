@@ -7,9 +7,9 @@ which mutant, so that it is tried first; --update writes it. A sample takes only
 been found before: they must be found again.
 
     tests/model/mutate.py [--sample SECONDS] [--seed N] [--only REGEX] [--orders] [--mistakes]
-                          [--check] [--update] [--jobs N] [--budget SECONDS-PER-CLIENT]
+                          [--new] [--check] [--update] [--jobs N] [--budget SECONDS-PER-CLIENT]
 
---check only looks whether every entry still fits the header. Exit status 0: nothing survives
+--new takes those that have neither been found nor have a reason. --check only looks whether every entry still fits the header. Exit status 0: nothing survives
 without a reason.
 """
 import argparse
@@ -163,6 +163,7 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--orders", action="store_true")
     parser.add_argument("--mistakes", action="store_true")
+    parser.add_argument("--new", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
@@ -195,6 +196,8 @@ def main():
     mutants = [m for m in mutants if re.search(options.only, m["name"])]
     known = read_notes("killers.txt")
     reasons = read_notes("survivors.txt")
+    if options.new:
+        mutants = [m for m in mutants if m["name"] not in known and m["name"] not in reasons]
     started = time.time()
     if options.sample:
         random.Random(options.seed).shuffle(mutants)
