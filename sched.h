@@ -2935,6 +2935,10 @@ static inline void schi_spin_lock(schi_spinlock *l) {
     while (schi_xchg_acq(&l->taken, 1u) != 0) schi_spin_wait(l); /* acq: pairs with unlock */
 }
 
+static bool schi_spin_try_lock(schi_spinlock *l) {
+    return schi_xchg_acq(&l->taken, 1u) == 0; /* acq: pairs with unlock */
+}
+
 static inline void schi_spin_unlock(schi_spinlock *l) {
     schi_store_rel(&l->taken, 0u); /* rel: pairs with lock */
 }
@@ -2985,11 +2989,15 @@ static inline void schi_bias_leave(schi_bias *b) {
     schi_store_rel(&b->inside, 0u); /* rel: pairs with revoke: what was done is seen */
 }
 
+/* Is the owner inside, or was so just now? Any thread. */
+static bool schi_bias_is_inside(schi_bias *b) {
+    return schi_load_acq(&b->inside) != 0; /* acq: pairs with leave */
+}
+
 /* All threads have passed a barrier since it became REVOKED: wait for the owner to come out. 0 or
  * -EBUSY. */
 static int schi_bias_await(schi_bias *b, unsigned yields) {
-    /* acq: pairs with leave */
-    for (unsigned i = 0; schi_load_acq(&b->inside) != 0; i++) {
+    for (unsigned i = 0; schi_bias_is_inside(b); i++) {
         if (i == yields) return -EBUSY;
         schi_os_yield();
     }
@@ -3058,20 +3066,32 @@ static SCHI_NOINLINE void schi_biased_take_own(schi_biased_lock *l) {
     }
 }
 
-/* By anybody but the owner. false: it could not be revoked just now, as in schi_bias_revoke.
- * urgent: an owner who is inside is not waited for, and a barrier that the system refuses is made
- * up for by time, a millisecond, once. */
-static bool schi_biased_try_other(schi_biased_lock *l, bool urgent) {
-    unsigned yields = urgent ? 0 : SCHI_INSIDE_YIELDS;
+/* By anybody but the owner. false: it could not be revoked just now, as in schi_bias_revoke. */
+static bool schi_biased_try_other(schi_biased_lock *l) {
     int error;
     schi_spin_lock(&l->spin);
     l->row = 0;
-    error = schi_bias_revoke(&l->bias, yields);
+    error = schi_bias_revoke(&l->bias, SCHI_INSIDE_YIELDS);
+    if (SCHI_LIKELY(!error)) return true;
+    if (error == -ENOSYS) l->may_keep = false;
+    schi_spin_unlock(&l->spin);
+    return false;
+}
+
+/* The same where nobody but the owner and the caller can have it: the owner is not waited for, who
+ * may have been stopped with it. The owner may call it when he has not.
+ * insist: a barrier that the system refuses is made up for by time, a millisecond; once, for it is
+ * kept no more then. */
+static bool schi_biased_try_owned(schi_biased_lock *l, bool insist) {
+    int error;
+    if (schi_bias_is_inside(&l->bias) || !schi_spin_try_lock(&l->spin)) return false;
+    l->row = 0;
+    error = schi_bias_revoke(&l->bias, 0);
     if (error == -ENOSYS) {
         l->may_keep = false;
-        if (urgent) {
+        if (insist) {
             schi_barrier_by_time();
-            error = schi_bias_await(&l->bias, yields);
+            error = schi_bias_await(&l->bias, 0);
         }
     }
     if (SCHI_LIKELY(!error)) return true;
@@ -3081,7 +3101,7 @@ static bool schi_biased_try_other(schi_biased_lock *l, bool urgent) {
 
 /* own: the caller's own lock, of the same kind; NULL: none. */
 static SCHI_NOINLINE void schi_biased_take_other(schi_biased_lock *l, schi_biased_lock *own) {
-    while (!schi_biased_try_other(l, false)) {
+    while (!schi_biased_try_other(l)) {
         if (own) schi_biased_share(own);
         schi_os_yield();
     }
@@ -3869,11 +3889,11 @@ static bool schi_idle_is_lent(schi_idle *d, unsigned core) {
     return schi_load_seq(&d->lent[core]) != NULL;
 }
 
-/* Those that are just being taken back may count. */
-static unsigned schi_idle_num_lent(schi_idle *d) {
+/* Those that are just being taken back may count. No more than `most`. */
+static unsigned schi_idle_num_lent(schi_idle *d, unsigned most) {
     unsigned n = 0;
     if (schi_load_seq(&d->places) == 0) return 0;
-    for (unsigned i = 0; i < d->num_cores; i++) n += schi_idle_is_lent(d, i);
+    for (unsigned i = 0; i < d->num_cores && n < most; i++) n += schi_idle_is_lent(d, i);
     return n;
 }
 
@@ -3888,7 +3908,7 @@ SCHI_UNUSED static void schi_idle_check(schi_idle *d) { /* under the lock */
 static bool schi_idle_may_wake(schi_idle *d, uint32_t word) {
     if (schi_idle_searching(word) > 0) return false;         /* case 1 */
     if (schi_idle_running(word) < d->num_cores) return true; /* an idle core */
-    return schi_idle_num_lent(d) > 0;                        /* case 2 */
+    return schi_idle_num_lent(d, 1) > 0;                     /* case 2 */
 }
 
 /* Take an idle core and count it in. Under the lock. */
@@ -3904,12 +3924,13 @@ static unsigned schi_idle_acquire(schi_idle *d, bool searching) {
     return SCHI_NO_CORE;
 }
 
-/* Is this core lent? Then take it, or leave it. Not one that its holder takes back at this moment.
- * The lender's record stays: it comes to our lock before it goes. Under the lock. */
+/* Is this core lent, for sure? Then take it, or leave it. Not one that its holder takes back just
+ * now: only he and we, who have the lock, take loans. The lender's record stays: it comes to our
+ * lock before it goes. Under the lock. */
 static bool schi_idle_see_lent(schi_idle *d, unsigned core, bool take) {
     schi_biased_lock *lender = schi_load_seq(&d->lent[core]);
     bool lent;
-    if (!lender || !schi_biased_try_other(lender, true)) return false;
+    if (!lender || !schi_biased_try_owned(lender, take)) return false;
     lent = schi_load_acq(&d->lent[core]) == lender; /* acq: pairs with lend, maybe a later one */
     if (lent && take) schi_store_seq(&d->lent[core], (schi_biased_lock *)NULL);
     schi_biased_unlock(lender, false);
@@ -3926,11 +3947,11 @@ static unsigned schi_idle_acquire_lent(schi_idle *d, bool searching) {
     return SCHI_NO_CORE;
 }
 
-/* Does a core run that is not lent? Who is just taking his back may look at what we did before, or
- * is seen: the lock orders the two. Under the lock. */
+/* Does a core run that is not lent? Who is just taking his back will look at what we did before, or
+ * is seen: his lock orders the two. In doubt: yes. Under the lock. */
 static bool schi_idle_somebody_runs(schi_idle *d) {
     unsigned running = schi_idle_running(schi_load_seq(&d->word)), lent = 0;
-    if (running > schi_idle_num_lent(d)) return true;
+    if (running > schi_idle_num_lent(d, running)) return true;
     for (unsigned i = 0; running > 0 && i < d->num_cores; i++) {
         lent += schi_idle_see_lent(d, i, false);
     }
@@ -6722,7 +6743,7 @@ static bool schi_wheel_collect(schi_wheel *w, schi_wheel *own, uint64_t now,
     if (schi_load_acq(&w->next) > now) return true; /* acq: a hint, the lock decides */
     if (w == own) {
         plain = schi_wheel_lock(w, own);
-    } else if (!schi_biased_try_other(&w->lock, false)) {
+    } else if (!schi_biased_try_other(&w->lock)) {
         return false;
     }
     do {
@@ -7277,7 +7298,7 @@ static int schi_thread_new(sch_runtime *rt, schi_thread_kind kind, sch_task *job
     th->kind = kind;
     th->job = job;
     schi_biased_init(&th->loan);
-    if (rt->may_keep_loans) schi_biased_may_keep(&th->loan);
+    if (rt->may_keep_loans && schi_barrier_all()) schi_biased_may_keep(&th->loan); /* still works */
     error = schi_parker_init(&th->sleeper.parker);
     if (error) goto fail_parker;
     schi_lock(&rt->idle.lock);

@@ -274,11 +274,11 @@ static void denied_long(void *arg) {
 
 static void denied_blocks(void *arg) {
     denied_wait *w = (denied_wait *)arg;
-    schi_biased_lock *loan = &schi_self()->loan;
-    while (loan->may_keep && schi_load_seq(&loan->bias.state) != SCHI_PRIVATE) {
+    while (schi_self()->loan.may_keep &&
+           schi_load_seq(&schi_self()->loan.bias.state) != SCHI_PRIVATE) {
         EXPECT_EQ(sch_block_in_place(denied_nothing, NULL), 0);
     }
-    __atomic_store_n(&w->loan, loan, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&w->loan, &schi_self()->loan, __ATOMIC_SEQ_CST);
     EXPECT_EQ(sch_block_in_place(denied_long, w), 0);
 }
 

@@ -163,7 +163,7 @@ static void bare_free(bare *b) {
     schi_lock(&d->lock);
     schi_idle_check(d);
     MODEL_EXPECT(!d->sleepers && !d->seated[SCHI_WATCH] && !d->seated[SCHI_STANDBY]);
-    MODEL_EXPECT(schi_idle_num_lent(d) == 0);
+    MODEL_EXPECT(schi_idle_num_lent(d, 1) == 0);
     MODEL_EXPECT((schi_load_seq(&d->word) & ~SCHI_IDLE_ARMED) == 0);
     schi_unlock(&d->lock);
     for (unsigned i = 0; i < rt->num_cores; i++) {

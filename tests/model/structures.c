@@ -1078,7 +1078,7 @@ static void loan_run(bool kept, unsigned loans, int mood) {
     claims = c->claims[1] + c->claims[2];
     model_outcome(claims);
     MODEL_EXPECT(claims <= loans && schi_rd(&c->core) == loans + 1 + claims);
-    MODEL_EXPECT(schi_idle_num_lent(&c->d) == 0);
+    MODEL_EXPECT(schi_idle_num_lent(&c->d, 1) == 0);
     MODEL_EXPECT(schi_load_seq(&c->d.word) == 3 * SCHI_IDLE_RUNNING);
     MODEL_EXPECT(schi_slot_take(&c->slot) == NULL);
     schi_parker_drop(&c->parker);

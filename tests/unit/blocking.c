@@ -107,9 +107,9 @@ static void blocking_nothing(void *arg) { (void)arg; }
 
 /* The same when each of them has taken its core back by plain stores for long. */
 static void blocking_keeps_loan(void *gate) {
-    schi_biased_lock *loan = &schi_self()->loan;
-    while (loan->may_keep && schi_load_seq(&loan->bias.state) != SCHI_PRIVATE) {
-        EXPECT_EQ(sch_block_in_place(blocking_nothing, NULL), 0);
+    while (schi_self()->loan.may_keep &&
+           schi_load_seq(&schi_self()->loan.bias.state) != SCHI_PRIVATE) {
+        EXPECT_EQ(sch_block_in_place(blocking_nothing, NULL), 0); /* maybe on another thread then */
     }
     for (int i = 0; i < 10; i++) EXPECT_EQ(sch_block_in_place(blocking_nothing, NULL), 0);
     EXPECT_EQ(sch_block_in_place(support_gate_wait, gate), 0);

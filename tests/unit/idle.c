@@ -63,6 +63,7 @@ TEST(idle_cores) {
 TEST(idle_word) {
     schi_idle *d = idle_new(2);
     schi_biased_lock own;
+    bool plain;
     uint32_t before;
     schi_biased_init(&own);
     schi_lock(&d->lock);
@@ -79,7 +80,7 @@ TEST(idle_word) {
     schi_add_seq(&d->places, 1u); /* without a place nobody lends */
     EXPECT(!schi_idle_may_wake(d, schi_idle_handshake(d)));
     schi_idle_lend(d, 1, &own);
-    EXPECT_EQ(schi_idle_num_lent(d), 1);
+    EXPECT_EQ(schi_idle_num_lent(d, 2), 1);
     EXPECT(schi_idle_is_lent(d, 1) && !schi_idle_is_lent(d, 0));
     EXPECT(schi_idle_somebody_runs(d));                     /* on the other core */
     EXPECT(schi_idle_may_wake(d, schi_idle_handshake(d))); /* a lent core */
@@ -94,6 +95,11 @@ TEST(idle_word) {
     EXPECT(!schi_idle_take_back(d, 0, &own));
     EXPECT(schi_idle_take_back(d, 1, &own));
     EXPECT_EQ(schi_idle_acquire_lent(d, false), SCHI_NO_CORE);
+    schi_idle_lend(d, 1, &own);
+    plain = schi_biased_lock_by(&own, &own); /* as if stopped in take_back: nobody waits */
+    EXPECT_EQ(schi_idle_acquire_lent(d, false), SCHI_NO_CORE);
+    schi_biased_unlock(&own, plain);
+    EXPECT(schi_idle_take_back(d, 1, &own));
     schi_idle_release(d, 0, false);
     EXPECT(schi_idle_may_wake(d, schi_idle_handshake(d)));
     before = schi_load_seq(&d->word);
@@ -410,7 +416,7 @@ static void idle_loans_run(bool kept) {
     EXPECT_EQ(l.claims, l.lost[0] + l.lost[1]);
     EXPECT(l.claims <= l.done[0] + l.done[1]);
     EXPECT_EQ(l.kept_claims > 0, kept);
-    EXPECT_EQ(schi_idle_num_lent(l.d), 0);
+    EXPECT_EQ(schi_idle_num_lent(l.d, 1), 0);
     idle_expect_word(l.d, 130, 0); /* a lent core counts as running throughout */
     idle_free(l.d);
 }

@@ -109,16 +109,39 @@ TEST(kit_bias_owner_stopped_inside) {
     plain = schi_biased_lock_by(&l, &l);
     EXPECT(plain);
     EXPECT_EQ(schi_bias_revoke(&l.bias, SCHI_INSIDE_YIELDS), -EBUSY);
-    EXPECT(!schi_biased_try_other(&l, false));
-    EXPECT(!schi_biased_try_other(&l, true));
+    EXPECT(!schi_biased_try_other(&l));
     EXPECT_EQ(schi_load_seq(&l.bias.state), SCHI_REVOKED);
     EXPECT_EQ(schi_load_seq(&l.spin.taken), 0); /* he could go on meanwhile */
     schi_biased_unlock(&l, plain);
     EXPECT(!schi_bias_enter(&l.bias)); /* not before he has shared it */
-    EXPECT(schi_biased_try_other(&l, false));
+    EXPECT(schi_biased_try_other(&l));
     EXPECT_EQ(schi_load_seq(&l.bias.state), SCHI_SHARED);
     schi_biased_unlock(&l, false);
-    EXPECT_EQ(schi_counted(&l.bias.num_revoked), 4);
+    EXPECT_EQ(schi_counted(&l.bias.num_revoked), 3);
+}
+
+/* The same where the owner may not be waited for, wherever he was stopped: there is not even a
+ * barrier, and he keeps it. */
+TEST(kit_biased_lock_owner_is_not_waited_for) {
+    schi_biased_lock l;
+    bool plain;
+    schi_biased_init(&l);
+    if (schi_barrier_open()) schi_biased_may_keep(&l);
+    for (int round = 0; round < 2; round++) { /* by the spinlock; by plain stores, if he can */
+        plain = schi_biased_lock_by(&l, &l);
+        EXPECT_EQ(plain, round > 0 && l.may_keep);
+        for (int i = 0; i < 3; i++) EXPECT(!schi_biased_try_owned(&l, i > 0));
+        EXPECT_EQ(schi_counted(&l.bias.num_revoked), 0);
+        schi_biased_unlock(&l, plain);
+        for (int i = 0; i <= SCHI_BIAS_ROW; i++) {
+            schi_biased_unlock(&l, schi_biased_lock_by(&l, &l));
+        }
+    }
+    EXPECT(schi_biased_try_owned(&l, false));
+    EXPECT_EQ(schi_counted(&l.bias.num_revoked), l.may_keep);
+    EXPECT(!schi_biased_try_owned(&l, true));
+    schi_biased_unlock(&l, false);
+    EXPECT_EQ(schi_load_seq(&l.bias.state), SCHI_SHARED);
 }
 
 /* When it is kept, and when no more: who was disturbed has to have it ROW times alone again. */
