@@ -231,3 +231,23 @@ MODEL(io_loop_beside_join, WORLD_SEARCH) {
     world_end(w);
     wire_end(x, 0);
 }
+
+/* A foreign loop: what is pushed while it runs some is run, or rings for it afterwards. */
+MODEL(io_loop_is_rung, .bound = 3, .stale = 4) {
+    world *w = world_new(1);
+    item *it;
+    aside *other;
+    int more;
+    w->config.flavor = SCH_CURRENT_THREAD;
+    world_start(w);
+    (void)sch_poll_fd(w->rt); /* the poller has no descriptor here */
+    MODEL_EXPECT(sch_run_some(w->rt, 0) == 0 && schi_load_seq(&w->rt->ring) == 1);
+    it = item_new(w, ITEM_TASK, do_nothing, NULL);
+    other = aside_start(by_spawning, it);
+    more = sch_run_some(w->rt, 0);
+    MODEL_EXPECT(more == 0 || more == 1);
+    aside_end(other);
+    MODEL_EXPECT(more == 1 || sch_is_done(it->task) || schi_load_seq(&w->rt->ring) == 2);
+    MODEL_EXPECT(item_join(it) == 0);
+    world_end(w);
+}
