@@ -6557,14 +6557,24 @@ static bool schi_outside_left(sch_runtime *rt) {
            schi_load_seq(&rt->wakers_left) == schi_load_seq(&rt->wakers_came);
 }
 
+/* Its thread waits for just this. A jump of a paused clock that is decided is waited for: from then
+ * on the job runs, and the clock stands. */
+static SCHI_NOINLINE void schi_schedule_job(sch_runtime *rt, sch_task *task) {
+    schi_sub_seq(&rt->pool.waiting, (uint64_t)1);
+    if (rt->config.paused_clock) {
+        schi_lock(&rt->idle.lock);
+        schi_unlock(&rt->idle.lock);
+    }
+    schi_unpark(&task->on.thread->sleeper.parker, NULL);
+}
+
 /* A task has become SCHEDULED and is ours to queue: to the LIFO slot of our core, or to the back of
  * its queue; without one outside. */
 static inline void schi_schedule_unseen(schi_thread *th, sch_runtime *rt, sch_task *task,
                                         bool back) {
     schi_core *core = th ? th->core : NULL;
     if (SCHI_UNLIKELY(schi_load_rlx(&task->state) & SCHI_JOB)) { /* rlx: fixed bit */
-        schi_sub_seq(&rt->pool.waiting, (uint64_t)1);
-        schi_unpark(&task->on.thread->sleeper.parker, NULL); /* its thread waits for just this */
+        schi_schedule_job(rt, task);
         return;
     }
     if (SCHI_UNLIKELY(core == NULL || core->rt != rt)) {

@@ -1085,6 +1085,58 @@ MODEL(wheel_kept_no_barrier, .bound = 2) { left_run('m'); }
 MODEL(wheel_kept_lent, .bound = 2) { left_run('l'); }
 MODEL(wheel_kept_given_up, .bound = 2) { left_run('g'); }
 
+/* A paused clock that is about to jump, since the only job waits, and a thread outside that wakes
+ * it: when that is done the clock stands. */
+typedef struct clock_case {
+    bare *b;
+    sch_task *job;
+    uint64_t woken; /* time when the wake was done */
+} clock_case;
+
+static void clock_work(void *shared, unsigned me) {
+    clock_case *c = (clock_case *)shared;
+    sch_runtime *rt = c->b->rt;
+    schi_nap nap;
+    if (me > 0) {
+        schi_schedule_unseen(NULL, rt, c->job, false);
+        c->woken = schi_load_seq(&rt->paused_at);
+        return;
+    }
+    memset(&nap, 0, sizeof nap);
+    nap.quiet = true;
+    schi_lock(&rt->idle.lock);
+    schi_watch_prepare(rt, &nap);
+    schi_unlock(&rt->idle.lock);
+}
+
+MODEL(clock_vs_wake_of_job, .bound = 3, .outcomes = 3) {
+    clock_case *c = (clock_case *)model_new(sizeof *c);
+    wheel_sleeper *s = sleeper_new();
+    sch_runtime *rt;
+    schi_thread *th;
+    uint64_t begin;
+    c->b = bare_new(1, 1, false);
+    rt = c->b->rt, th = c->b->thread[0];
+    rt->config.paused_clock = true;
+    begin = schi_load_seq(&rt->paused_at);
+    bare_hold_cores(c->b, 1);
+    s->timer.until = begin + 100 * TICK;
+    schi_timer_arm(th, &s->timer);
+    schi_core_give_up(th);
+    c->job = (sch_task *)model_new(sizeof *c->job);
+    schi_store_seq(&c->job->state, SCHI_JOB | SCHI_SCHEDULED);
+    c->job->on.thread = th;
+    schi_count(&rt->pool.threads, 1);
+    schi_add_seq(&rt->pool.waiting, (uint64_t)1);
+    crew_run(2, clock_work, c);
+    MODEL_EXPECT(schi_load_seq(&rt->paused_at) == c->woken);
+    model_outcome(c->woken > begin);
+    schi_store_rlx(&rt->pool.threads, (uint64_t)0);
+    MODEL_EXPECT(schi_timer_disarm(th, &s->timer));
+    sleeper_free(s);
+    bare_free(c->b);
+}
+
 /* Without a barrier others leave a kept wheel alone, whatever is due in it, and do not wait. */
 MODEL(wheel_kept_skipped, .bound = 0) {
     wheel_case *c = wheel_new();
