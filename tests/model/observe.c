@@ -950,3 +950,35 @@ MODEL(walk_paused_loop, WORLD_SEARCH) {
     walk_end(walks);
     world_end(w);
 }
+
+/* The same loop without a look: somebody outside wakes a task while time is about to jump. */
+static void by_waking_and_reading(void *arg) {
+    item *b = (item *)arg;
+    uint64_t *seen = (uint64_t *)b->more;
+    sch_wake(b->task);
+    seen[1] = schi_load_seq(&b->in->rt->paused_at);
+}
+
+MODEL(paused_loop_vs_wake, .bound = 2, .stale = 0, .random = 10000) {
+    world *w = world_new(1);
+    uint64_t *seen = (uint64_t *)model_new(2 * sizeof *seen); /* by the task; when it was woken */
+    item *a, *b;
+    aside *other;
+    w->config.flavor = SCH_CURRENT_THREAD, w->config.paused_clock = w->time_passes = true;
+    world_start(w);
+    a = item_start(w, ITEM_TASK, do_long_nap, NULL);
+    b = item_new(w, ITEM_TASK, do_wait_and_read_clock, NULL);
+    b->more = seen;
+    MODEL_EXPECT(item_spawn(b));
+    other = aside_start(by_waking_and_reading, b);
+    while (!sch_is_done(a->task) || !sch_is_done(b->task)) {
+        int more = sch_run_some(w->rt, 0);
+        MODEL_EXPECT(more >= 0);
+        schi_cpu_relax();
+    }
+    aside_end(other);
+    MODEL_EXPECT(seen[0] <= seen[1]);
+    MODEL_EXPECT(item_join(b) == 0);
+    MODEL_EXPECT(item_join(a) == 0);
+    world_end(w);
+}
