@@ -3056,47 +3056,50 @@ static inline void schi_biased_share(schi_biased_lock *l) {
     schi_store_rel(&l->bias.state, (uint32_t)SCHI_SHARED); /* rel: pairs with revoke */
 }
 
-static SCHI_NOINLINE void schi_biased_take_own(schi_biased_lock *l) {
+static bool schi_biased_try_own(schi_biased_lock *l) {
     schi_biased_share(l);
-    schi_spin_lock(&l->spin);
+    if (!schi_spin_try_lock(&l->spin)) return false;
     if (!l->may_keep || l->row < SCHI_BIAS_ROW) {
         l->row++;
     } else {
         schi_store_rlx(&l->bias.state, (uint32_t)SCHI_PRIVATE); /* rlx: under the spinlock */
     }
+    return true;
 }
 
-/* By anybody but the owner. false: it could not be revoked just now, as in schi_bias_revoke. */
-static bool schi_biased_try_other(schi_biased_lock *l) {
-    int error;
-    schi_spin_lock(&l->spin);
-    l->row = 0;
-    error = schi_bias_revoke(&l->bias, SCHI_INSIDE_YIELDS);
-    if (SCHI_LIKELY(!error)) return true;
-    if (error == -ENOSYS) l->may_keep = false;
-    schi_spin_unlock(&l->spin);
-    return false;
+static SCHI_NOINLINE void schi_biased_take_own(schi_biased_lock *l) {
+    while (!schi_biased_try_own(l)) schi_spin_wait(&l->spin);
 }
 
-/* The same where nobody but the owner and the caller can have it: the owner is not waited for, who
- * may have been stopped with it. The owner may call it when he has not.
- * insist: a barrier that the system refuses is made up for by time, a millisecond; once, for it is
- * kept no more then. */
-static bool schi_biased_try_owned(schi_biased_lock *l, bool insist) {
-    int error;
-    if (schi_bias_is_inside(&l->bias) || !schi_spin_try_lock(&l->spin)) return false;
+/* Not the owner's any more, or false, and the spinlock is free. insist: a barrier that the system
+ * refuses is made up for by time, a millisecond; once, for it is kept no more then. Under the
+ * spinlock. */
+static bool schi_biased_revoke(schi_biased_lock *l, unsigned yields, bool insist) {
+    int error = schi_bias_revoke(&l->bias, yields);
     l->row = 0;
-    error = schi_bias_revoke(&l->bias, 0);
     if (error == -ENOSYS) {
         l->may_keep = false;
         if (insist) {
             schi_barrier_by_time();
-            error = schi_bias_await(&l->bias, 0);
+            error = schi_bias_await(&l->bias, yields);
         }
     }
     if (SCHI_LIKELY(!error)) return true;
     schi_spin_unlock(&l->spin);
     return false;
+}
+
+/* By anybody but the owner. false: it could not be revoked just now, as in schi_bias_revoke. */
+static bool schi_biased_try_other(schi_biased_lock *l) {
+    schi_spin_lock(&l->spin);
+    return schi_biased_revoke(l, SCHI_INSIDE_YIELDS, false);
+}
+
+/* The same where nobody but the owner and the caller can have it: the owner is not waited for, who
+ * may have been stopped with it. The owner may call it when he has not. */
+static bool schi_biased_try_owned(schi_biased_lock *l, bool insist) {
+    if (schi_bias_is_inside(&l->bias) || !schi_spin_try_lock(&l->spin)) return false;
+    return schi_biased_revoke(l, 0, insist);
 }
 
 /* own: the caller's own lock, of the same kind; NULL: none. */
@@ -3862,14 +3865,15 @@ typedef struct schi_idle {
 static unsigned schi_idle_searching(uint32_t word) { return word & SCHI_IDLE_MAX; }
 static unsigned schi_idle_running(uint32_t word) { return word >> 15 & SCHI_IDLE_MAX; }
 
-static int schi_idle_init(schi_idle *d) {
+/* lent: zeroed, one of each core. */
+static int schi_idle_init(schi_idle *d, schi_loan *lent) {
     memset(d, 0, sizeof *d);
+    d->lent = lent;
     return schi_mutex_init(&d->lock);
 }
 
-/* So many cores, all idle; lent: zeroed, one of each. Before any thread uses the set. */
-static void schi_idle_set_cores(schi_idle *d, schi_loan *lent, unsigned num_cores, bool standby) {
-    d->lent = lent;
+/* So many cores, all idle. Before any thread uses the set. */
+static void schi_idle_set_cores(schi_idle *d, unsigned num_cores, bool standby) {
     d->has_standby = standby && num_cores > 1;
     d->num_cores = num_cores;
     d->num_chunks = (num_cores + 63) / 64;
@@ -4071,9 +4075,18 @@ static inline void schi_idle_lend(schi_idle *d, unsigned core, schi_biased_lock 
     schi_store_seq(&d->lent[core], own);
 }
 
+/* Whoever else has a thread's loan holds the lock of the idle set: wait for him there, asleep. */
+static SCHI_NOINLINE void schi_idle_lock_own(schi_idle *d, schi_biased_lock *own) {
+    while (!schi_biased_try_own(own)) {
+        schi_lock(&d->lock);
+        schi_unlock(&d->lock);
+    }
+}
+
 /* Take a lent core back: true if it is ours again, false if somebody has it. */
 static inline bool schi_idle_take_back(schi_idle *d, unsigned core, schi_biased_lock *own) {
-    bool plain = schi_biased_lock_by(own, own);
+    bool plain = schi_bias_enter(&own->bias);
+    if (SCHI_UNLIKELY(!plain)) schi_idle_lock_own(d, own);
     bool ours = schi_load_rlx(&d->lent[core]) == own; /* rlx: only we put it there */
     if (SCHI_LIKELY(ours)) {
         schi_store_rlx(&d->lent[core], (schi_biased_lock *)NULL); /* rlx: under own */
@@ -6031,12 +6044,10 @@ struct sch_runtime {
     uint32_t magic;              /* fixed; 0 when freed; see schi_magic */
     sch_config config;           /* fixed: resolved, but for the intervals that tune themselves */
     schi_core **cores;           /* fixed */
-    schi_loan *loans;            /* fixed; idle.lent */
     unsigned num_cores;          /* fixed after start */
     unsigned made_cores;         /* fixed after start */
     unsigned histogram_len;      /* fixed: buckets of each */
     SCHI_ATOMIC(uint32_t) has_barrier; /* cores may keep their rings: schi_barrier_all works */
-    bool may_keep_loans;         /* fixed before there are threads: it worked then */
     SCHI_ATOMIC(uint32_t) seen;  /* SCHI_SEE_...: what somebody wants to know of; rarely written */
     SCHI_ATOMIC(uint32_t) closing; /* shutdown has begun */
     schi_idle idle;
@@ -7308,7 +7319,7 @@ static int schi_thread_new(sch_runtime *rt, schi_thread_kind kind, sch_task *job
     th->kind = kind;
     th->job = job;
     schi_biased_init(&th->loan);
-    if (rt->may_keep_loans && schi_barrier_all()) schi_biased_may_keep(&th->loan); /* still works */
+    if (kind == SCHI_WORKER && schi_barrier_all()) schi_biased_may_keep(&th->loan);
     error = schi_parker_init(&th->sleeper.parker);
     if (error) goto fail_parker;
     schi_lock(&rt->idle.lock);
@@ -9369,7 +9380,7 @@ static void schi_runtime_unmake(sch_runtime *rt, int stage) {
     schi_trace_free(schi_load_acq(&rt->trace), a); /* acq: as for cores */
     schi_free(a, rt->looks, c.workers * sizeof *rt->looks, sizeof(uint64_t));
     schi_free(a, rt->threads, (rt->max_threads + 1) * sizeof *rt->threads, sizeof(void *));
-    schi_free(a, rt->loans, c.workers * sizeof *rt->loans, SCH_CACHELINE);
+    schi_free(a, rt->idle.lent, c.workers * sizeof *rt->idle.lent, SCH_CACHELINE);
     schi_free(a, rt->cores, c.workers * sizeof *rt->cores, sizeof(void *));
     rt->magic = 0;
     schi_free(a, rt, sizeof *rt, SCH_CACHELINE);
@@ -9388,13 +9399,13 @@ static int schi_runtime_make(sch_runtime *rt, int *stage) {
     if ((error = schi_fork_watch(schi_is_own_thread)) != 0) return error;
     rt->max_threads = 2 * n + 2 * rt->config.max_blocking_threads + 64; /* 64 visitors at once */
     rt->cores = (schi_core **)schi_alloc_zeroed(a, n * sizeof *rt->cores, sizeof(void *));
-    rt->loans = (schi_loan *)schi_alloc_zeroed(a, n * sizeof *rt->loans, SCH_CACHELINE);
+    rt->idle.lent = (schi_loan *)schi_alloc_zeroed(a, n * sizeof *rt->idle.lent, SCH_CACHELINE);
     rt->threads = (schi_thread **)schi_alloc_zeroed(
         a, (rt->max_threads + 1) * sizeof *rt->threads, sizeof(void *)); /* and the last visitor */
     rt->looks = (schi_look *)schi_alloc_zeroed(a, n * sizeof *rt->looks, sizeof(uint64_t));
-    if (!rt->cores || !rt->loans || !rt->threads || !rt->looks) return -ENOMEM;
+    if (!rt->cores || !rt->idle.lent || !rt->threads || !rt->looks) return -ENOMEM;
     schi_store_rlx(&rt->seeds, rt->config.seed); /* rlx: one thread yet */
-    if ((error = schi_idle_init(&rt->idle)) != 0) return error;
+    if ((error = schi_idle_init(&rt->idle, rt->idle.lent)) != 0) return error;
     *stage = 2;
     if ((error = schi_inject_init(&rt->inject)) != 0) return error;
     *stage = 3;
@@ -9439,7 +9450,6 @@ static int schi_runtime_start(sch_runtime *rt) {
     unsigned n = rt->config.workers;
     if (rt->config.flavor == SCH_MULTI_THREAD) {
         if (schi_barrier_open()) { /* before there are threads: it takes less long */
-            rt->may_keep_loans = true;
             for (unsigned i = 0; i < n && !rt->config.paused_clock; i++) {
                 schi_biased_may_keep(&rt->cores[i]->wheel.lock);
             }
@@ -9455,7 +9465,7 @@ static int schi_runtime_start(sch_runtime *rt) {
     rt->num_cores = n;
     schi_store_seq(&rt->live, SCHI_NOT_IN * ((int64_t)n + 1));
     if (n == 0) return error;
-    schi_idle_set_cores(&rt->idle, rt->loans, n, !rt->config.no_standby);
+    schi_idle_set_cores(&rt->idle, n, !rt->config.no_standby);
     if (n == 1) {
         rt->cores[0]->alone = true;
         schi_store_rlx(&rt->cores[0]->wake_len, UINT32_MAX); /* rlx: published by start */

@@ -306,7 +306,7 @@ static void denied_barrier(const void *argument) {
         ready = schi_idle_is_lent(&rt->idle, 0) && schi_idle_has_sleeper(&rt->idle);
         schi_unlock(&rt->idle.lock);
     }
-    if (rt->may_keep_loans && deny(&barrier)) {
+    if (loan->may_keep && deny(&barrier)) {
         EXPECT(!schi_barrier_all());
         EXPECT_EQ(schi_load_seq(&loan->bias.state), SCHI_PRIVATE);
         EXPECT_EQ(sch_join(sch_spawn(rt, denied_ends_it, &w)), 0);

@@ -113,7 +113,7 @@ static bare *bare_new(unsigned cores, unsigned threads, bool standby) {
     rt->num_cores = cores;
     rt->num_threads = rt->num_workers = b->num_threads = threads;
     schi_store_seq(&rt->live, SCHI_NOT_IN * ((int64_t)cores + 1));
-    schi_idle_set_cores(&rt->idle, rt->loans, cores, standby);
+    schi_idle_set_cores(&rt->idle, cores, standby);
     for (unsigned i = 0; i < threads; i++) {
         schi_thread *th = (schi_thread *)model_new(sizeof *th);
         b->thread[i] = th, b->stack[i] = (schi_stack *)model_new(sizeof *b->stack[i]);

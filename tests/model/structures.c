@@ -1018,8 +1018,8 @@ static void search_work(void *shared, unsigned me) {
 
 MODEL(idle_half_search, .bound = 4, .spurious = 2) {
     count_case *c = (count_case *)model_new(sizeof *c);
-    MODEL_EXPECT(schi_idle_init(&c->d) == 0);
-    schi_idle_set_cores(&c->d, c->lent, 4, true);
+    MODEL_EXPECT(schi_idle_init(&c->d, c->lent) == 0);
+    schi_idle_set_cores(&c->d, 4, true);
     schi_lock(&c->d.lock);
     for (unsigned i = 0; i < 3; i++) MODEL_EXPECT(schi_idle_acquire(&c->d, false) == i);
     schi_unlock(&c->d.lock);
@@ -1062,8 +1062,8 @@ static void loan_work(void *shared, unsigned me) {
 static void loan_run(bool kept, unsigned loans, int mood) {
     count_case *c = (count_case *)model_new(sizeof *c);
     unsigned claims;
-    MODEL_EXPECT(schi_idle_init(&c->d) == 0 && schi_parker_init(&c->parker) == 0);
-    schi_idle_set_cores(&c->d, c->lent, 3, true);
+    MODEL_EXPECT(schi_idle_init(&c->d, c->lent) == 0 && schi_parker_init(&c->parker) == 0);
+    schi_idle_set_cores(&c->d, 3, true);
     schi_biased_init(&c->own);
     if (kept) bare_keep(&c->own);
     schi_store_seq(&c->d.places, 1u);

@@ -4,8 +4,8 @@
 static schi_idle *idle_new(unsigned num_cores) {
     schi_idle *d = (schi_idle *)aligned_alloc(SCH_CACHELINE, sizeof *d);
     schi_loan *lent = (schi_loan *)calloc(num_cores, sizeof *lent);
-    if (!d || !lent || schi_idle_init(d)) abort();
-    schi_idle_set_cores(d, lent, num_cores, true);
+    if (!d || !lent || schi_idle_init(d, lent)) abort();
+    schi_idle_set_cores(d, num_cores, true);
     return d;
 }
 
@@ -428,6 +428,41 @@ TEST(idle_loans_kept) {
     if (!schi_barrier_open()) SKIP("no barrier on all threads here");
     idle_loans_run(true);
 }
+
+#ifdef SCHI_WORD_MUTEX
+/* Who takes a loan was stopped with it: the lender waits asleep, so that he can run on its CPU. */
+typedef struct idle_stopped {
+    schi_idle *d;
+    schi_biased_lock own;
+    bool back; /* the lender had it again: it should not */
+} idle_stopped;
+
+static void idle_stopped_work(void *arg, unsigned me) {
+    idle_stopped *s = (idle_stopped *)arg;
+    if (me > 0) {
+        s->back = schi_idle_take_back(s->d, 1, &s->own);
+        return;
+    }
+    WAIT_FOR(schi_load_seq(&s->d->lock.word) == 2); /* somebody sleeps */
+    schi_store_seq(&s->d->lent[1], (schi_biased_lock *)NULL);
+    schi_biased_unlock(&s->own, false);
+    schi_unlock(&s->d->lock);
+}
+
+TEST(idle_lender_sleeps_while_its_core_is_taken) {
+    idle_stopped s;
+    memset(&s, 0, sizeof s);
+    schi_biased_init(&s.own);
+    s.d = idle_new(2);
+    schi_idle_lend(s.d, 1, &s.own);
+    schi_lock(&s.d->lock);
+    EXPECT(schi_biased_try_owned(&s.own, true));
+    s.back = true;
+    crew_run(2, idle_stopped_work, &s);
+    EXPECT(!s.back);
+    idle_free(s.d);
+}
+#endif
 
 /* Waking ----------------------------------------------------------------------------------------*/
 
