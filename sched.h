@@ -78,7 +78,8 @@
  *   SCH_LIFO_CAP          3          polls in a row of a task just woken, or just spawned, before
  *                                    the queue has its turn
  *   SCH_BUDGET            128        waits that did not have to wait before a task yields by itself
- *   SCH_WAKE_COST_NS      8000       cost of waking a thread; work worth less wakes nobody
+ *   SCH_WAKE_COST_NS      30000      what waking a thread costs the waker, the woken, and in time
+ *                                    until it runs; work worth less wakes nobody
  *   SCH_MOVE_COST_NS      150        cost of moving a task to another core; shorter ones stay
  *   SCH_SPIN_ROUNDS       4          rounds of searching before a worker parks
  *   SCH_POOL_SPIN_NS      50000      how long an idle thread of the blocking pool looks for a job
@@ -1223,7 +1224,7 @@ extern long schi_libc_syscall(long number, ...) __asm__("syscall");
 #define SCH_BUDGET 128
 #endif
 #ifndef SCH_WAKE_COST_NS
-#define SCH_WAKE_COST_NS 8000
+#define SCH_WAKE_COST_NS 30000
 #endif
 #ifndef SCH_MOVE_COST_NS
 #define SCH_MOVE_COST_NS 150
