@@ -92,8 +92,8 @@
  *   SCH_SLAB_SIZE         65536      bytes that task memory grows by; a power of two
  *   SCH_STACK_CACHE       64         free stacks that a core keeps, and that keep their pages
  *   SCH_VALGRIND          -          tell valgrind of task stacks (needs its header)
- *   SCH_NO_ASM            -          no assembly: stacks are switched by ucontext, and a socket is
- *                                    read and written by libc (Linux)
+ *   SCH_NO_ASM            -          no assembly: stacks are switched by ucontext, and sockets and
+ *                                    epoll are asked through libc (Linux)
  *   SCH_NO_SYSTEM_SCHED   -          do not pass on to the system's <sched.h>
  *   SCH_PLATFORM_HEADER   -          a file that replaces [2] and [3] whole (docs/porting.md)
  *
@@ -1456,6 +1456,41 @@ static inline void schi_cpu_relax(void) {
 #define SCHI_MAP_NORESERVE 0
 #endif
 
+/* System calls on a descriptor that are made often: the result or a negative errno. A call leaves
+ * nothing of what the processor knew about returns, so each function around it that ends costs a
+ * wrong guess, and libc's are cancellation points, too, some 60 instructions: so it is made in
+ * place. A sanitizer wants to see libc's. */
+#if SCHI_LINUX && (SCHI_ASM_X86_64 || SCHI_ASM_AARCH64) && !defined(SCHI_LIBC_CALLS) && \
+    !defined(__ARM_FEATURE_SVE) && /* its registers do not survive a system call */ \
+    !SCHI_TSAN && !SCHI_ASAN && !SCHI_MSAN
+#define SCHI_CALLS_IN_PLACE 1
+static SCHI_INLINE int64_t schi_call_io(long call, int fd, void *data, size_t len, int more) {
+#if SCHI_ASM_X86_64
+    __asm__ volatile("movl %4, %%r10d\n\t"
+                     "xorl %%r8d, %%r8d\n\t" /* no address, no mask */
+                     "xorl %%r9d, %%r9d\n\t"
+                     "syscall"
+                     : "+a"(call)
+                     : "D"((long)fd), "S"(data), "d"(len), "ri"(more)
+                     : "rcx", "r8", "r9", "r10", "r11", "memory");
+#else
+    __asm__ volatile("mov x8, %0\n\t"
+                     "mov x0, %1\n\t"
+                     "mov x1, %2\n\t"
+                     "mov x2, %3\n\t"
+                     "mov x3, %4\n\t"
+                     "mov x4, xzr\n\t" /* no address, no mask */
+                     "mov x5, xzr\n\t"
+                     "svc #0\n\t"
+                     "mov %0, x0"
+                     : "+r"(call)
+                     : "r"((long)fd), "r"(data), "r"(len), "r"((long)more)
+                     : "x0", "x1", "x2", "x3", "x4", "x5", "x8", "memory");
+#endif
+    return call;
+}
+#endif
+
 static inline uint64_t schi_saturating_add(uint64_t a, uint64_t b) {
     return a + b < a ? UINT64_MAX : a + b;
 }
@@ -2082,11 +2117,21 @@ static uint32_t schi_poller_bits(uint32_t events) {
     return bits;
 }
 
+/* milliseconds: -1, for ever. */
+static SCHI_INLINE int schi_poller_ask(schi_poller *p, struct epoll_event *events, int max,
+                                       int milliseconds) {
+#if SCHI_CALLS_IN_PLACE
+    return (int)schi_call_io(SYS_epoll_pwait, p->fd, events, (size_t)max, milliseconds);
+#else
+    return epoll_wait(p->fd, events, max, milliseconds);
+#endif
+}
+
 static int schi_poller_sleep(schi_poller *p, struct epoll_event *events, int max,
                              uint64_t deadline) {
     uint64_t now, left;
-    if (deadline == 0) return epoll_wait(p->fd, events, max, 0);
-    if (deadline == UINT64_MAX) return epoll_wait(p->fd, events, max, -1);
+    if (deadline == 0) return schi_poller_ask(p, events, max, 0);
+    if (deadline == UINT64_MAX) return schi_poller_ask(p, events, max, -1);
     now = schi_now_ns();
     left = deadline > now ? deadline - now : 0;
 #if defined(SYS_epoll_pwait2)
@@ -2101,7 +2146,7 @@ static int schi_poller_sleep(schi_poller *p, struct epoll_event *events, int max
     }
 #endif
     left = left / SCH_MILLISECOND + (left % SCH_MILLISECOND != 0);
-    return epoll_wait(p->fd, events, max, left > INT32_MAX ? INT32_MAX : (int)left);
+    return schi_poller_ask(p, events, max, left > INT32_MAX ? INT32_MAX : (int)left);
 }
 
 static unsigned schi_poller_wait(schi_poller *p, schi_alarm *mine, uint64_t deadline,
@@ -2562,44 +2607,13 @@ static ssize_t schi_fd_write_pipe(int fd, int traits, const struct iovec *parts,
     return written;
 }
 
-/* recv and send on a socket: bytes or a negative errno. A system call leaves nothing of what the
- * processor knew about returns, so each function around it that ends costs a wrong guess, and
- * libc's are cancellation points, too, some 60 instructions: so it is made in place. A sanitizer
- * wants to see libc's. */
-#if SCHI_LINUX && (SCHI_ASM_X86_64 || SCHI_ASM_AARCH64) && !defined(SCHI_LIBC_CALLS) && \
-    !defined(__ARM_FEATURE_SVE) && /* its registers do not survive a system call */ \
-    !SCHI_TSAN && !SCHI_ASAN && !SCHI_MSAN
-static SCHI_INLINE int64_t schi_fd_transfer(long call, int fd, void *data, size_t len, int flags) {
-#if SCHI_ASM_X86_64
-    __asm__ volatile("movl %4, %%r10d\n\t"
-                     "xorl %%r8d, %%r8d\n\t" /* no address */
-                     "xorl %%r9d, %%r9d\n\t"
-                     "syscall"
-                     : "+a"(call)
-                     : "D"((long)fd), "S"(data), "d"(len), "ri"(flags)
-                     : "rcx", "r8", "r9", "r10", "r11", "memory");
-#else
-    __asm__ volatile("mov x8, %0\n\t"
-                     "mov x0, %1\n\t"
-                     "mov x1, %2\n\t"
-                     "mov x2, %3\n\t"
-                     "mov x3, %4\n\t"
-                     "mov x4, xzr\n\t" /* no address */
-                     "mov x5, xzr\n\t"
-                     "svc #0\n\t"
-                     "mov %0, x0"
-                     : "+r"(call)
-                     : "r"((long)fd), "r"(data), "r"(len), "r"((long)flags)
-                     : "x0", "x1", "x2", "x3", "x4", "x5", "x8", "memory");
-#endif
-    return call;
-}
-
+/* recv and send on a socket: bytes or a negative errno. */
+#if SCHI_CALLS_IN_PLACE
 static SCHI_INLINE int64_t schi_fd_recv(int fd, void *data, size_t len) {
-    return schi_fd_transfer(SYS_recvfrom, fd, data, len, 0);
+    return schi_call_io(SYS_recvfrom, fd, data, len, 0);
 }
 static SCHI_INLINE int64_t schi_fd_send(int fd, void *data, size_t len) {
-    return schi_fd_transfer(SYS_sendto, fd, data, len, SCHI_MSG_NOSIGNAL);
+    return schi_call_io(SYS_sendto, fd, data, len, SCHI_MSG_NOSIGNAL);
 }
 #else
 static int64_t schi_fd_result(int64_t n) {
@@ -3279,13 +3293,13 @@ static bool schi_park_alarm(schi_parker *p, schi_alarm *alarm, uint64_t deadline
 }
 
 /* The same in a poller that knows the alarm. Returns how many events there are. */
-static unsigned schi_park_poller(schi_parker *p, schi_alarm *alarm, schi_poller *poller,
-                                 uint64_t deadline, schi_ready *events) {
+static int schi_park_poller(schi_parker *p, schi_alarm *alarm, schi_poller *poller,
+                            uint64_t deadline, schi_ready *events) {
     uint32_t state = SCHI_PARKER_EMPTY;
-    unsigned n = 0;
+    int n = -1;
     /* acqrel: as in schi_park. */
     if (schi_cas_acqrel(&p->state, &state, (uint32_t)SCHI_PARKER_ALARM)) {
-        n = schi_poller_wait(poller, alarm, deadline, events, SCHI_POLL_BATCH);
+        n = (int)schi_poller_wait(poller, alarm, deadline, events, SCHI_POLL_BATCH);
     }
     (void)schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY); /* acqrel: as above */
     return n;
@@ -3853,8 +3867,8 @@ typedef struct schi_idle {
     SCHI_ATOMIC(uint32_t) word SCHI_ALIGNED(SCH_CACHELINE); /* any */
     SCHI_ATOMIC(uint32_t) places;            /* changed under lock, read by any */
     schi_loan *lent;                         /* fixed; of each core, see above */
-    SCHI_ATOMIC(uint64_t) idle[SCHI_CHUNKS]; /* changed under lock, read by any */
     schi_mutex lock SCHI_ALIGNED(SCH_CACHELINE);
+    uint64_t idle[SCHI_CHUNKS];       /* under lock: a bit of each core */
     schi_sleeper *sleepers;           /* under lock: those without a seat */
     schi_sleeper *seated[SCHI_SEATS]; /* under lock */
     SCHI_ATOMIC(uint32_t) watched;    /* under lock, read by any: somebody has the watch */
@@ -3879,7 +3893,7 @@ static void schi_idle_set_cores(schi_idle *d, unsigned num_cores, bool standby) 
     d->num_cores = num_cores;
     d->num_chunks = (num_cores + 63) / 64;
     for (unsigned i = 0; i < num_cores; i++) {
-        (void)schi_or_seq(&d->idle[i / 64], UINT64_C(1) << (i % 64));
+        d->idle[i / 64] |= UINT64_C(1) << (i % 64);
     }
 }
 
@@ -3904,7 +3918,7 @@ static unsigned schi_idle_num_lent(schi_idle *d, unsigned most) {
 
 SCHI_UNUSED static void schi_idle_check(schi_idle *d) { /* under the lock */
     unsigned n = 0;
-    for (unsigned i = 0; i < d->num_chunks; i++) n += schi_bit_count(schi_load_seq(&d->idle[i]));
+    for (unsigned i = 0; i < d->num_chunks; i++) n += schi_bit_count(d->idle[i]);
     SCHI_ASSERT(n + schi_idle_running(schi_load_seq(&d->word)) == d->num_cores); /* J1 */
     (void)n;
 }
@@ -3919,9 +3933,9 @@ static bool schi_idle_may_wake(schi_idle *d, uint32_t word) {
 /* Take an idle core and count it in. Under the lock. */
 static unsigned schi_idle_acquire(schi_idle *d, bool searching) {
     for (unsigned i = 0; i < d->num_chunks; i++) {
-        uint64_t word = schi_load_seq(&d->idle[i]), bit = word & (~word + 1);
+        uint64_t word = d->idle[i], bit = word & (~word + 1);
         if (word == 0) continue;
-        (void)schi_and_seq(&d->idle[i], ~bit);
+        d->idle[i] = word ^ bit;
         schi_add_seq(&d->word, SCHI_IDLE_RUNNING + (searching ? SCHI_IDLE_SEARCHING : 0u));
         SCHI_CHECK(schi_idle_check(d));
         return i * 64 + schi_lowest_bit(bit);
@@ -3965,7 +3979,7 @@ static bool schi_idle_somebody_runs(schi_idle *d) {
 
 /* Count a core out and make it idle. Its ring and slot are empty (J2). Under the lock. */
 static void schi_idle_release(schi_idle *d, unsigned core, bool searching) {
-    schi_or_seq(&d->idle[core / 64], UINT64_C(1) << (core % 64));
+    d->idle[core / 64] |= UINT64_C(1) << (core % 64);
     schi_sub_seq(&d->word, SCHI_IDLE_RUNNING + (searching ? SCHI_IDLE_SEARCHING : 0u));
     SCHI_CHECK(schi_idle_check(d));
 }
@@ -4050,7 +4064,7 @@ static schi_sleeper *schi_idle_vacate(schi_idle *d, schi_sleeper *s) {
     d->seated[s->seat] = NULL;
     if (s->seat == SCHI_WATCH) schi_store_seq(&d->watched, 0u);
     /* Its ring may have been heard: set it anew. A standby's is not the watch's. */
-    if (s->seat == SCHI_STANDBY || !d->seated[SCHI_STANDBY]) {
+    if (d->has_standby && (s->seat == SCHI_STANDBY || !d->seated[SCHI_STANDBY])) {
         (void)schi_and_seq(&d->word, ~SCHI_IDLE_ARMED);
     }
     s->seat = SCHI_NO_SEAT;
@@ -4107,7 +4121,7 @@ static inline bool schi_idle_take_back(schi_idle *d, unsigned core, schi_biased_
  *              only taker, and finds the slot filled when it is off the list and has been woken.
  */
 typedef struct schi_slot {
-    SCHI_ATOMIC(void *) core; /* giver stores, taker exchanges */
+    SCHI_ATOMIC(void *) core; /* giver stores, taker loads and clears */
 } schi_slot;
 
 static void schi_slot_give(schi_slot *slot, void *core) {
@@ -4115,7 +4129,9 @@ static void schi_slot_give(schi_slot *slot, void *core) {
 }
 
 static void *schi_slot_take(schi_slot *slot) {
-    return schi_xchg_acq(&slot->core, (void *)NULL); /* acq: pairs with give */
+    void *core = schi_load_acq(&slot->core); /* acq: pairs with give */
+    if (core) schi_store_rlx(&slot->core, (void *)NULL); /* rlx: the next giver comes by the list */
+    return core;
 }
 
 /*==================================================================================================
@@ -5708,7 +5724,7 @@ static SCHI_INLINE int64_t schi_io_tried(schi_io *io, uint32_t seen, uint32_t wa
     return result;
 }
 
-/* schi_io_try for recv and send on a socket, in place: see schi_fd_transfer. */
+/* schi_io_try for recv and send on a socket, in place: see schi_call_io. */
 static SCHI_INLINE int64_t schi_io_transfer(schi_io *io, bool writes, void *data, size_t len) {
     uint32_t want = writes ? SCHI_WRITABLE : SCHI_READABLE;
     uint32_t seen = schi_load_acq(&io->ready); /* acq: before the system call (D2) */
@@ -6429,18 +6445,28 @@ static void schi_unpark_sleeper(sch_runtime *rt, schi_sleeper *s) {
                 s->seat == SCHI_NO_SEAT ? NULL : &rt->seats[s->seat].alarm);
 }
 
-/* Leave a core with a sleeper and wake it. Under idle.lock, to the end: a thread takes that lock
- * before its record goes, so the record outlives the unpark. */
-static void schi_give_core(sch_runtime *rt, schi_core *core, bool searching, bool rescue) {
+/* Leave a core with a sleeper and wake it. Under idle.lock; afterwards ring the seat that is
+ * returned. Who has none is woken here: a thread takes the lock before its record goes, so the
+ * record outlives the unpark. It does not need the lock to run; who has a seat does, and on a CPU
+ * that both share would run at once, wait for the lock, and have us run again first. */
+static schi_seat schi_give_core(sch_runtime *rt, schi_core *core, bool searching, bool rescue) {
     schi_sleeper *s = schi_idle_choose(&rt->idle);
+    schi_seat seat;
     SCHI_ASSERT(s != NULL);
+    seat = s->seat;
     s->searching = searching;
     s->rescue = rescue;
     schi_slot_give(&schi_thread_of(s)->slot, core);
-    schi_unpark_sleeper(rt, s);
+    if (seat == SCHI_NO_SEAT) schi_unpark_sleeper(rt, s);
     /* It may have been on its way into an empty seat: send another. */
     s = schi_idle_heir(&rt->idle);
     if (s) schi_unpark_sleeper(rt, s);
+    return seat;
+}
+
+/* Without the lock: who had this seat may have left it, and another, or nobody, is rung in vain. */
+static void schi_ring_seat(sch_runtime *rt, schi_seat seat) {
+    if (seat != SCHI_NO_SEAT) schi_unpark(&rt->seats[seat].parker, &rt->seats[seat].alarm);
 }
 
 /* Pair a sleeper with a core that nobody uses and wake it as a searcher. only_if_none: not while
@@ -6448,6 +6474,7 @@ static void schi_give_core(sch_runtime *rt, schi_core *core, bool searching, boo
 static bool schi_wake_one(sch_runtime *rt, bool only_if_none, bool rescue) {
     schi_idle *d = &rt->idle;
     unsigned core = SCHI_NO_CORE;
+    schi_seat seat = SCHI_NO_SEAT;
     schi_lock(&d->lock);
     if (!(only_if_none && schi_idle_searching(schi_load_seq(&d->word)) > 0) &&
         schi_idle_has_sleeper(d)) {
@@ -6458,8 +6485,9 @@ static bool schi_wake_one(sch_runtime *rt, bool only_if_none, bool rescue) {
         }
         if (core == SCHI_NO_CORE) schi_count(&rt->no_cores, 1);
     }
-    if (core != SCHI_NO_CORE) schi_give_core(rt, rt->cores[core], true, rescue);
+    if (core != SCHI_NO_CORE) seat = schi_give_core(rt, rt->cores[core], true, rescue);
     schi_unlock(&d->lock);
+    schi_ring_seat(rt, seat);
     return core != SCHI_NO_CORE;
 }
 
@@ -7433,8 +7461,9 @@ static void schi_core_hand_off(schi_thread *th, schi_core *core) {
     for (;;) {
         schi_lock(&d->lock);
         if (schi_idle_has_sleeper(d)) {
-            schi_give_core(rt, core, false, false);
+            schi_seat seat = schi_give_core(rt, core, false, false);
             schi_unlock(&d->lock);
+            schi_ring_seat(rt, seat);
             return;
         }
         if (schi_core_is_empty(core)) break;
@@ -8134,15 +8163,16 @@ static sch_task *schi_search(schi_thread *th) {
     schi_core *core = th->core;
     unsigned rounds = SCH_SPIN_ROUNDS;
     sch_task *task = NULL;
+    /* Who will sleep in the driver need not spin: most of what comes does come from there. */
+    /* rlx: hints. */
+    if (schi_load_rlx(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) rounds = 1;
+    if (core->alone && rounds == 1 && !th->searching) return NULL; /* the injector was looked at */
     if (!th->searching) {
         if (!schi_idle_try_search(&th->rt->idle)) return NULL;
         th->searching = true;
     }
     schi_count(&core->m.searches, 1);
     schi_see(th, th->rt, SCHI_TRACE_SEARCH, 0);
-    /* Who will sleep in the driver need not spin: most of what comes does come from there. */
-    /* rlx: hints. */
-    if (schi_load_rlx(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) rounds = 1;
     for (unsigned round = 0; round < rounds && !task; round++) {
         for (unsigned i = 0; round > 0 && i < 8u << round; i++) schi_cpu_relax();
         task = schi_take_share(core, 0);
@@ -8248,8 +8278,8 @@ static schi_core *schi_unclosed_core(sch_runtime *rt) {
     unsigned index;
     for (unsigned i = 0; i < rt->num_cores; i++) {
         uint64_t bit = UINT64_C(1) << (i % 64);
-        if (!(schi_load_seq(&d->idle[i / 64]) & bit) || rt->cores[i]->closed) continue;
-        schi_and_seq(&d->idle[i / 64], ~bit);
+        if (!(d->idle[i / 64] & bit) || rt->cores[i]->closed) continue;
+        d->idle[i / 64] ^= bit;
         schi_add_seq(&d->word, SCHI_IDLE_RUNNING);
         return rt->cores[i];
     }
@@ -8364,9 +8394,10 @@ static void schi_rest(schi_thread *th, schi_nap *nap) {
     if (seat == SCHI_NO_SEAT) {
         (void)schi_park(&th->sleeper.parker, nap->wake);
     } else if (seat == SCHI_WATCH && schi_load_seq(&rt->driver.on)) {
-        nap->num_events = schi_park_poller(&rt->seats[seat].parker, &rt->seats[seat].alarm,
-                                           &rt->driver.poller, nap->wake, nap->events);
-        nap->quiet = nap->num_events == 0;
+        int n = schi_park_poller(&rt->seats[seat].parker, &rt->seats[seat].alarm,
+                                 &rt->driver.poller, nap->wake, nap->events);
+        nap->quiet = n == 0;
+        nap->num_events = n > 0 ? (unsigned)n : 0;
         schi_count_shared(&rt->driver.events, nap->num_events);
     } else if (!schi_has_alarms(rt)) {
         (void)schi_park(&rt->seats[seat].parker, nap->wake);
@@ -8469,7 +8500,7 @@ static schi_sleeper *schi_nap_judge(schi_thread *th, schi_nap *nap) {
 /* The watch: who waited for what has come? As many as fit, to be granted with a core. */
 static void schi_nap_collect(schi_thread *th, schi_nap *nap) {
     sch_runtime *rt = th->rt;
-    uint64_t now = schi_clock(rt);
+    uint64_t now = SCH_FOREVER;
     unsigned woken;
     schi_io_fetch(&rt->driver, nap->events, nap->num_events);
     while (nap->served < nap->num_events &&
@@ -8479,7 +8510,10 @@ static void schi_nap_collect(schi_thread *th, schi_nap *nap) {
     if (nap->num_events > 0) schi_see(th, rt, SCHI_TRACE_DRIVER, nap->num_events);
     woken = nap->due.num;
     for (unsigned i = 0; i < rt->num_cores && !nap->core; i++) {
-        if (!schi_wheel_collect(&rt->cores[i]->wheel, NULL, now, &nap->due)) nap->skipped = true;
+        schi_wheel *wheel = &rt->cores[i]->wheel;
+        if (schi_load_rlx(&wheel->next) == SCH_FOREVER) continue; /* rlx: a hint */
+        if (now == SCH_FOREVER) now = schi_clock(rt);
+        if (!schi_wheel_collect(wheel, NULL, now, &nap->due)) nap->skipped = true;
     }
     if (nap->due.num > woken) schi_see(th, rt, SCHI_TRACE_TIMERS, nap->due.num - woken);
 }
@@ -10150,7 +10184,7 @@ static SCHI_NOINLINE int64_t schi_io_step_plain(schi_io *io, uint32_t kind, void
     return schi_io_step(io, &c);
 }
 
-/* Try. again: it was open a moment ago, but not ready. in_place: see schi_fd_transfer. */
+/* Try. again: it was open a moment ago, but not ready. in_place: see schi_call_io. */
 static SCHI_INLINE int64_t schi_io_attempt(const sch_io *handle, const sch_io_call *c,
                                            bool in_place, bool again) {
     schi_io *io = schi_io_enter(handle);
@@ -11035,7 +11069,7 @@ static void schi_core_see(sch_runtime *rt, unsigned i, schi_core_sight *s) {
     uint64_t bit = UINT64_C(1) << (i % 64);
     sch_task *task = NULL;
     schi_lock(&rt->idle.lock); /* records of threads stay while we look */
-    s->idle = (schi_load_seq(&rt->idle.idle[i / 64]) & bit) != 0;
+    s->idle = (rt->idle.idle[i / 64] & bit) != 0;
     s->lent = schi_idle_is_lent(&rt->idle, i);
     s->polls = schi_counted(&rt->cores[i]->m.polls);
     s->thread = schi_counted(&rt->cores[i]->m.thread);

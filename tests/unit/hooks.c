@@ -501,7 +501,7 @@ static void hooks_take_over(void *arg) {
 static void hooks_idle_is_odd(sch_runtime *rt) {
     schi_lock(&rt->idle.lock);
     for (unsigned i = 0; i < rt->num_cores; i++) {
-        if (!(schi_load_seq(&rt->idle.idle[i / 64]) >> i % 64 & 1)) continue;
+        if (!(rt->idle.idle[i / 64] >> i % 64 & 1)) continue;
         EXPECT_EQ(schi_counted(&rt->cores[i]->m.park_unparks) % 2, 1);
     }
     schi_unlock(&rt->idle.lock);

@@ -2249,6 +2249,40 @@ TEST(io_paused_clock_in_slices) {
     support_end(rt, &memory);
 }
 
+/* Who had the seat was rung when he had left it: whoever lies down next does not sleep, and so
+ * has not asked the driver, either. */
+static void io_paused_ringing_writer(void *arg) {
+    sch_runtime *rt = schi_self()->rt;
+    io_paused_late_writer(arg);
+    schi_ring_seat(rt, SCHI_WATCH);
+}
+
+typedef struct io_stale_ring {
+    sch_io io;
+    int peer;
+} io_stale_ring;
+
+static void io_stale_ring_body(void *arg) { /* both are there before the clock may jump */
+    io_stale_ring *s = (io_stale_ring *)arg;
+    sch_task *reader = sch_spawn(NULL, io_paused_reader, &s->io);
+    sch_task *writer = sch_spawn(NULL, io_paused_ringing_writer, &s->peer);
+    EXPECT_EQ(sch_join(reader), 0);
+    EXPECT_EQ(sch_join(writer), 0);
+}
+
+TEST(io_paused_clock_after_a_stale_ring) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    io_stale_ring s;
+    config.paused_clock = true;
+    sch_runtime *rt = support_begin(&config);
+    s.peer = io_half(rt, IO_SOCKETPAIR, &s.io);
+    support_run(rt, io_stale_ring_body, &s);
+    EXPECT_EQ(sch_io_close(&s.io), 0);
+    close(s.peer);
+    support_end(rt, &memory);
+}
+
 /* Everything at random --------------------------------------------------------------------------*/
 
 typedef struct io_mix {

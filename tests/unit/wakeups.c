@@ -191,6 +191,62 @@ TEST(wakeups_idle_costs_nothing) {
     support_end(t.rt, &memory);
 }
 
+/* On a CPU that both share the woken runs at once: it must not come upon a lock that its waker has,
+ * and sleep again so that the waker can go on. */
+#if SCHI_LINUX
+typedef struct wakeups_pair {
+    wakeups_target t;
+    unsigned cpu;
+    long sleeps; /* of the worker's thread, between the first wake and the last */
+} wakeups_pair;
+
+static long wakeups_own_sleeps(void) {
+    struct rusage u;
+    memset(&u, 0, sizeof u);
+    EXPECT_EQ(SCHI_SYS(SYS_getrusage, 1 /* this thread */, &u), 0);
+    return u.ru_nvcsw;
+}
+
+static void wakeups_count_sleeps(void *arg) {
+    wakeups_pair *p = (wakeups_pair *)arg;
+    long before = wakeups_own_sleeps();
+    for (size_t i = 0; i < p->t.wakes; i++) {
+        EXPECT_EQ(sch_suspend(), 0);
+        support_add(&p->t.acks, 1);
+    }
+    p->sleeps = wakeups_own_sleeps() - before;
+}
+
+static void wakeups_send_from(void *arg) {
+    wakeups_pair *p = (wakeups_pair *)arg;
+    EXPECT_EQ(schi_pin_thread(p->cpu), 0);
+    for (unsigned i = 1; i <= p->t.wakes; i++) {
+        support_nap(300);
+        sch_wake(p->t.task);
+        WAIT_FOR(support_get(&p->t.acks) == i);
+    }
+}
+
+TEST(wakeups_woken_does_not_wait_for_its_waker) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    support_thread thread;
+    wakeups_pair p;
+    if (TEST_SANITIZED || test_slowdown > 1) SKIP("counts how often its own threads sleep");
+    memset(&p, 0, sizeof p);
+    p.t.wakes = 100;
+    EXPECT(schi_cpu_list(&p.cpu, 1) >= 1);
+    config.pin_workers = true, config.cpus = &p.cpu, config.num_cpus = 1;
+    p.t.rt = support_begin(&config);
+    p.t.task = sch_spawn(p.t.rt, wakeups_count_sleeps, &p);
+    support_thread_start(&thread, wakeups_send_from, &p);
+    support_thread_join(&thread);
+    EXPECT_EQ(sch_join(p.t.task), 0);
+    EXPECT(p.sleeps <= 150);
+    support_end(p.t.rt, &memory);
+}
+#endif
+
 /* From signal handlers --------------------------------------------------------------------------*/
 
 static wakeups_target *wakeups_signalled; /* whom the handler wakes; NULL: nobody */
