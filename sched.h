@@ -5941,6 +5941,7 @@ typedef struct schi_core {
     uint64_t mean_poll_ns, last_sample_ns;
     uint64_t turn_ns;         /* when the present visit to the tasks began */
     uint64_t asked_at;        /* polls when the driver was last asked */
+    uint64_t served_at;       /* and the wheel */
     uint64_t gathered_at;     /* polls when a batch of the injector was last taken, ring empty */
     uint64_t turn_end_ns;     /* when the one just before it ended; 0: there was none */
     uint64_t last_id;         /* of the tasks spawned here */
@@ -6824,11 +6825,16 @@ static schi_wheel *schi_own_wheel(schi_thread *th) {
     return th->core ? &th->core->wheel : NULL;
 }
 
-/* Wake those on our core whose time has come, and on every core while nobody has the watch. */
+/* Wake those on our core whose time has come, and on every core while nobody has the watch. In
+ * batches, until a quarter of the ring is full; if it is full of others, a quarter of the polls
+ * since the last time. What would run over into the injector is better left in the wheel, in order,
+ * and run when it has just been fetched. */
 static void schi_timers_serve(schi_thread *th) {
     sch_runtime *rt = th->rt;
-    uint64_t now = SCH_FOREVER;
+    uint64_t polls = schi_counted(&th->core->m.polls), share = (polls - th->core->served_at) / 4;
+    uint64_t now = SCH_FOREVER, taken = 0;
     schi_expired e;
+    th->core->served_at = polls;
     for (unsigned i = 0; i < rt->num_cores; i++) {
         schi_core *core = rt->cores[i];
         if (core != th->core && schi_load_rlx(&rt->idle.watched)) continue; /* rlx: a hint */
@@ -6839,7 +6845,9 @@ static void schi_timers_serve(schi_thread *th) {
             (void)schi_wheel_collect(&core->wheel, schi_own_wheel(th), now, &e);
             if (e.num > 0) schi_see(th, rt, SCHI_TRACE_TIMERS, e.num);
             schi_grant_expired(th, &e);
-        } while (e.num == SCHI_EXPIRE_BATCH);
+            taken += e.num;
+        } while (e.num == SCHI_EXPIRE_BATCH &&
+                 (taken < share || schi_runq_len(&th->core->q) < SCH_RUNQ_CAP / 4));
     }
 }
 
@@ -8613,11 +8621,11 @@ static bool schi_turn(schi_thread *th) {
     start = task ? core->turn_end_ns : 0; /* one look at the clock for an end and a beginning */
     core->turn_end_ns = 0;
     if (!task) schi_count(&core->m.no_local_work, 1);
-    if (!task) task = schi_search(th);
     if (!task && schi_load_rlx(&core->wheel.next) != SCH_FOREVER) { /* rlx: our own arming */
         schi_timers_serve(th);
         if (!schi_core_is_empty(core)) return true;
     }
+    if (!task) task = schi_search(th);
     if (!task) return false;
     if (th->searching) schi_stop_search(th);
     if (start == 0) start = schi_now_ns();

@@ -622,6 +622,70 @@ TEST(ops_many_sleepers_some_cancelled) {
     }
 }
 
+/* Many whose time is the same -------------------------------------------------------------------*/
+
+#define OPS_CROWD 2000
+
+typedef struct ops_crowd {
+    sch_runtime *rt;
+    uint64_t until, polls; /* polls: from the first that woke to the last */
+    unsigned woken, yielders;
+    uint64_t overflows; /* of the ring, when they were awake */
+} ops_crowd;
+
+static void ops_crowd_sleeper(void *arg) {
+    ops_crowd *c = (ops_crowd *)arg;
+    EXPECT_EQ(sch_sleep_until(c->until), 0);
+    c->woken++;
+    if (c->woken == 1) c->polls = support_metrics(c->rt).total.poll_count;
+    if (c->woken == OPS_CROWD) c->polls = support_metrics(c->rt).total.poll_count - c->polls;
+}
+
+static void ops_crowd_yielder(void *arg) {
+    ops_crowd *c = (ops_crowd *)arg;
+    while (c->woken < OPS_CROWD) sch_yield_now();
+}
+
+static void ops_crowd_body(void *arg) {
+    ops_crowd *c = (ops_crowd *)arg;
+    static sch_task *tasks[OPS_CROWD];
+    uint64_t overflows;
+    c->until = sch_now() + SCH_SECOND + 100 * SCH_MILLISECOND;
+    for (unsigned i = 0; i < OPS_CROWD; i++) tasks[i] = sch_spawn(NULL, ops_crowd_sleeper, c);
+    EXPECT_EQ(sch_sleep_until(c->until - SCH_SECOND), 0); /* all sleep */
+    for (unsigned i = 0; i < c->yielders; i++) EXPECT_EQ(sch_go(NULL, ops_crowd_yielder, c), 0);
+    overflows = support_metrics(c->rt).total.overflow_count;
+    for (unsigned i = 0; i < OPS_CROWD; i++) EXPECT_EQ(sch_join(tasks[i]), 0);
+    c->overflows = support_metrics(c->rt).total.overflow_count - overflows;
+}
+
+/* They are taken from the wheel as the ring has room for them, and do not push others out of it. */
+TEST(ops_crowd_stays_in_the_wheel) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    ops_crowd c;
+    memset(&c, 0, sizeof c);
+    config.paused_clock = true;
+    c.rt = support_begin(&config);
+    support_run(c.rt, ops_crowd_body, &c);
+    EXPECT_EQ(c.overflows, 0);
+    support_end(c.rt, &memory);
+}
+
+/* But they get their turn if the ring is always full, however seldom it comes. */
+TEST(ops_crowd_beside_a_full_ring) {
+    checked_memory memory;
+    sch_config config = support_config(&memory, 1);
+    ops_crowd c;
+    memset(&c, 0, sizeof c);
+    config.event_interval = 4096;
+    c.yielders = SCH_RUNQ_CAP * 3 / 4;
+    c.rt = support_begin(&config);
+    support_run(c.rt, ops_crowd_body, &c);
+    EXPECT(c.polls < 60000);
+    support_end(c.rt, &memory);
+}
+
 /* A timer beside a task that computes: a free core serves it within two periods and a wake. */
 typedef struct ops_beside {
     uint64_t late;
