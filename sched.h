@@ -6361,9 +6361,11 @@ static uint64_t schi_now_of(schi_thread *th) {
     return th && th->rt ? schi_clock(th->rt) : schi_now_ns();
 }
 
-/* When the system's clock will show this time of the runtime's: never, if that is paused. */
+/* When the system's clock will show this time of the runtime's. If that is paused: never, unless it
+ * has come; not all that was due when the clock jumped need have been taken from its wheel. */
 static uint64_t schi_real_time(sch_runtime *rt, uint64_t time) {
-    return SCHI_UNLIKELY(rt->config.paused_clock) ? SCH_FOREVER : time;
+    if (SCHI_LIKELY(!rt->config.paused_clock)) return time;
+    return time <= schi_load_seq(&rt->paused_at) ? 0 : SCH_FOREVER;
 }
 
 /* Do those with seats sleep in alarms? With one worker only the watch is there, and has its own
@@ -8166,14 +8168,16 @@ static sch_task *schi_steal(schi_thread *th) {
     return NULL;
 }
 
-/* Look everywhere, for a short while. NULL: nothing, and we may still be counted as searching. */
-static sch_task *schi_search(schi_thread *th) {
+/* Look everywhere, for a short while. once: timers of our own are due, which come next. NULL:
+ * nothing, and we may still be counted as searching. */
+static sch_task *schi_search(schi_thread *th, bool once) {
     schi_core *core = th->core;
     unsigned rounds = SCH_SPIN_ROUNDS;
     sch_task *task = NULL;
     /* Who will sleep in the driver need not spin: most of what comes does come from there. */
     /* rlx: hints. */
     if (schi_load_rlx(&th->rt->driver.on) && !schi_load_rlx(&th->rt->idle.watched)) rounds = 1;
+    if (once) rounds = 1;
     if (core->alone && rounds == 1 && !th->searching) return NULL; /* the injector was looked at */
     if (!th->searching) {
         if (!schi_idle_try_search(&th->rt->idle)) return NULL;
@@ -8609,7 +8613,7 @@ static void schi_core_give_up(schi_thread *th) {
 static bool schi_turn(schi_thread *th) {
     schi_core *core = th->core;
     sch_task *task = core->next;
-    uint64_t start;
+    uint64_t start, end;
     core->next = NULL;
     do {
         if (core->ticks_left == 0 || (schi_is_closing(th->rt) && !core->closed)) {
@@ -8618,14 +8622,16 @@ static bool schi_turn(schi_thread *th) {
         if (!task) task = schi_next(th, core);
     } while (!task &&
              core->ticks_left == 0); /* not empty-handed, but because maintenance was due */
-    start = task ? core->turn_end_ns : 0; /* one look at the clock for an end and a beginning */
+    end = core->turn_end_ns;
+    start = task ? end : 0; /* one look at the clock for an end and a beginning */
     core->turn_end_ns = 0;
     if (!task) schi_count(&core->m.no_local_work, 1);
+    /* rlx: our own arming */
+    if (!task) task = schi_search(th, schi_load_rlx(&core->wheel.next) <= end);
     if (!task && schi_load_rlx(&core->wheel.next) != SCH_FOREVER) { /* rlx: our own arming */
         schi_timers_serve(th);
         if (!schi_core_is_empty(core)) return true;
     }
-    if (!task) task = schi_search(th);
     if (!task) return false;
     if (th->searching) schi_stop_search(th);
     if (start == 0) start = schi_now_ns();

@@ -177,7 +177,7 @@ static void bare_free(bare *b) {
 /* The next task of a thread with a core, as in schi_turn; NULL: it should sleep. */
 static sch_task *bare_next(schi_thread *th) {
     sch_task *task = schi_next(th, th->core);
-    if (!task) task = schi_search(th);
+    if (!task) task = schi_search(th, false);
     if (task && th->searching) schi_stop_search(th);
     return task;
 }

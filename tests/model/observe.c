@@ -970,6 +970,7 @@ MODEL(paused_loop_vs_wake, .bound = 2, .stale = 0, .random = 10000) {
     b = item_new(w, ITEM_TASK, do_wait_and_read_clock, NULL);
     b->more = seen;
     MODEL_EXPECT(item_spawn(b));
+    for (int i = 0; i < 2; i++) MODEL_EXPECT(sch_run_some(w->rt, 0) == 1); /* both wait */
     other = aside_start(by_waking_and_reading, b);
     while (!sch_is_done(a->task) || !sch_is_done(b->task)) {
         int more = sch_run_some(w->rt, 0);

@@ -625,11 +625,13 @@ TEST(ops_many_sleepers_some_cancelled) {
 /* Many whose time is the same -------------------------------------------------------------------*/
 
 #define OPS_CROWD 2000
+#define OPS_BLOCKED 80 /* more than are taken at once */
 
 typedef struct ops_crowd {
     sch_runtime *rt;
     uint64_t until, polls; /* polls: from the first that woke to the last */
     unsigned woken, yielders;
+    unsigned blocked; /* atomic */
     uint64_t overflows; /* of the ring, when they were awake */
 } ops_crowd;
 
@@ -665,11 +667,45 @@ TEST(ops_crowd_stays_in_the_wheel) {
     sch_config config = support_config(&memory, 1);
     ops_crowd c;
     memset(&c, 0, sizeof c);
-    config.paused_clock = true;
     c.rt = support_begin(&config);
     support_run(c.rt, ops_crowd_body, &c);
     EXPECT_EQ(c.overflows, 0);
     support_end(c.rt, &memory);
+}
+
+/* Each blocks its thread until all are there. */
+static void ops_crowd_meets(void *arg) {
+    ops_crowd *c = (ops_crowd *)arg;
+    support_add(&c->blocked, 1);
+    while (support_get(&c->blocked) < OPS_BLOCKED) support_nap(100);
+}
+
+static void ops_crowd_blocker(void *arg) {
+    ops_crowd *c = (ops_crowd *)arg;
+    EXPECT_EQ(sch_sleep_until(c->until), 0);
+    EXPECT_EQ(sch_block_in_place(ops_crowd_meets, c), 0);
+}
+
+static void ops_crowd_blocks(void *arg) {
+    ops_crowd *c = (ops_crowd *)arg;
+    sch_task *tasks[OPS_BLOCKED];
+    c->until = sch_now() + SCH_SECOND;
+    for (unsigned i = 0; i < OPS_BLOCKED; i++) tasks[i] = sch_spawn(NULL, ops_crowd_blocker, c);
+    for (unsigned i = 0; i < OPS_BLOCKED; i++) EXPECT_EQ(sch_join(tasks[i]), 0);
+}
+
+/* None is left in the wheel of a core that is lent, whether the clock goes on or not. */
+TEST(ops_crowd_of_a_lent_core) {
+    for (int paused = 0; paused < 2; paused++) {
+        checked_memory memory;
+        sch_config config = support_config(&memory, 1);
+        ops_crowd c;
+        memset(&c, 0, sizeof c);
+        config.paused_clock = paused != 0;
+        c.rt = support_begin(&config);
+        support_run(c.rt, ops_crowd_blocks, &c);
+        support_end(c.rt, &memory);
+    }
 }
 
 /* But they get their turn if the ring is always full, however seldom it comes. */
