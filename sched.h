@@ -3292,7 +3292,8 @@ static bool schi_park_alarm(schi_parker *p, schi_alarm *alarm, uint64_t deadline
     return schi_xchg_acqrel(&p->state, (uint32_t)SCHI_PARKER_EMPTY) == SCHI_PARKER_TOKEN;
 }
 
-/* The same in a poller that knows the alarm. Returns how many events there are. */
+/* The same in a poller that knows the alarm. Returns how many events there are; -1: the wake was
+ * there before, and nobody has been asked. */
 static int schi_park_poller(schi_parker *p, schi_alarm *alarm, schi_poller *poller,
                             uint64_t deadline, schi_ready *events) {
     uint32_t state = SCHI_PARKER_EMPTY;
@@ -6376,6 +6377,12 @@ static bool schi_has_alarms(sch_runtime *rt) {
 
 /* Waking ----------------------------------------------------------------------------------------*/
 
+/* Without the lock, too: who had this seat may have left it, and another, or nobody, is rung in
+ * vain. */
+static void schi_ring_seat(sch_runtime *rt, schi_seat seat) {
+    if (seat != SCHI_NO_SEAT) schi_unpark(&rt->seats[seat].parker, &rt->seats[seat].alarm);
+}
+
 /* The watch shall wake at this time or before. If nobody has it: who takes it will look at
  * everything. Under idle.lock. */
 static void schi_watch_by(sch_runtime *rt, uint64_t time) {
@@ -6383,7 +6390,7 @@ static void schi_watch_by(sch_runtime *rt, uint64_t time) {
     if (!rt->idle.seated[SCHI_WATCH] || time >= rt->watch_until) return;
     rt->watch_until = time;
     if (!schi_has_alarms(rt)) {
-        schi_unpark(&rt->seats[SCHI_WATCH].parker, &rt->seats[SCHI_WATCH].alarm);
+        schi_ring_seat(rt, SCHI_WATCH);
     } else {
         now = schi_now_ns();
         schi_alarm_set(&rt->seats[SCHI_WATCH].alarm, time > now ? time - now : 1);
@@ -6465,11 +6472,6 @@ static schi_seat schi_give_core(sch_runtime *rt, schi_core *core, bool searching
     s = schi_idle_heir(&rt->idle);
     if (s) schi_unpark_sleeper(rt, s);
     return seat;
-}
-
-/* Without the lock: who had this seat may have left it, and another, or nobody, is rung in vain. */
-static void schi_ring_seat(sch_runtime *rt, schi_seat seat) {
-    if (seat != SCHI_NO_SEAT) schi_unpark(&rt->seats[seat].parker, &rt->seats[seat].alarm);
 }
 
 /* Pair a sleeper with a core that nobody uses and wake it as a searcher. only_if_none: not while
@@ -12320,7 +12322,7 @@ SCH_API void sch_wake_signal(sch_task *task) {
     schi_store_seq(&rt->signalled, 1u);
     for (int i = SCHI_WATCH; i <= (rt->idle.has_standby ? SCHI_STANDBY : SCHI_WATCH); i++) {
         /* Who has a seat, or takes it next, looks and notifies; who runs comes by cases 1, 2. */
-        schi_unpark(&rt->seats[i].parker, &rt->seats[i].alarm);
+        schi_ring_seat(rt, (schi_seat)i);
     }
     if (schi_load_seq(&rt->ring) != 0) schi_ring_loop(rt);
     schi_add_seq(&rt->wakers_left, (uint64_t)1);
