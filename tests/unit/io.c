@@ -130,9 +130,10 @@ static bool io_is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 /* Write until it would have to wait. */
 static void io_fill(int fd) {
     static const char zeros[4096];
-    const int flags = fcntl(fd, F_GETFL);
+    const int flags = fcntl(fd, F_GETFL), least = 1;
     EXPECT_EQ(fcntl(fd, F_SETFL, flags | O_NONBLOCK), 0);
     while (write(fd, zeros, sizeof zeros) > 0) continue;
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least); /* TCP may yet send some */
     while (write(fd, zeros, 1) > 0) continue;
     EXPECT_EQ(fcntl(fd, F_SETFL, flags), 0);
 }
@@ -1693,7 +1694,7 @@ static void io_long_read(void *arg) {
     const uint64_t start = sch_now();
     while (most < 2 && sch_now() - start < IO_LONG) { /* one that takes long enough */
         before = support_get(&b->ticks);
-        EXPECT_EQ(sch_read(&io, memory, size), (ssize_t)size);
+        EXPECT(sch_read(&io, memory, size) > 0); /* less, if the process was stopped meanwhile */
         before = support_get(&b->ticks) - before;
         if (before > most) most = before;
     }
