@@ -17,8 +17,9 @@
  *               reads the newest value. An old value is read at most twice in a row.
  *   Reduction   An operation on what no other thread has touched, in any execution so far, or a
  *               load of what no other thread writes, is no place to branch. When a new one touches
- *               it, the search of that bound starts again. What a single thread does while no other
- *               is alive does not count. --no-reduce turns it off.
+ *               it, the search of that bound starts again. What a thread does before there is
+ *               another, or after it has joined all others, does not count; if they have merely
+ *               ended, it does: they might not have. --no-reduce turns it off.
  */
 #ifndef MODEL_ENGINE_H
 #define MODEL_ENGINE_H
@@ -116,6 +117,7 @@ typedef struct model_thread {
     void *record; /* the thread-local */
     int64_t priority;
     bool joined;
+    uint32_t has_joined; /* bits: threads all of which comes before what this one does now */
     char *stack;
 } model_thread;
 
@@ -652,8 +654,8 @@ static inline model_object *model_find(const void *where, int kind, unsigned siz
 static inline bool model_touch(model_object *o, bool writes) {
     uint32_t bit = 1u << E.current, others;
     uint32_t *mask = writes ? &o->writers : &o->readers;
-    if (!(*mask & bit) && E.num_threads > 1 &&
-        (~E.done & ((1u << E.num_threads) - 1) & ~bit) != 0) {
+    if (!(*mask & bit) &&
+        (((1u << E.num_threads) - 1) & ~bit & ~E.threads[E.current].has_joined) != 0) {
         *mask |= bit;
         E.grown = true;
     }
@@ -968,6 +970,7 @@ static void model_thread_join(model_site *site, unsigned t) {
         model_wait_until(MODEL_ON_THREAD, &E.threads[t], UINT64_MAX);
     }
     E.threads[t].joined = true;
+    model_self()->has_joined |= 1u << t | E.threads[t].has_joined;
     model_clock_join(&model_self()->clock, &E.threads[t].clock);
     model_tick();
     model_trace(site, NULL, t, 0, false);

@@ -209,6 +209,18 @@ MODEL(litmus_lock, LITMUS_ALL, .outcomes = 1 << 3) {
     model_outcome((unsigned)schi_rd(&l->sum));
 }
 
+/* In the first execution the writer waits until the reader has ended. That they may meet all the
+ * same is what the search must find out: what it leaves out goes by who has touched what. */
+LITMUS_THREAD(late_reader, schi_store_seq(&l->y, 1u); l->r[0] = schi_load_seq(&l->x))
+MODEL(litmus_after_the_other_ended, LITMUS_ALL, .outcomes = 0x3) {
+    litmus *l = model_new(sizeof *l);
+    litmus_start(l, late_reader);
+    while (schi_load_seq(&l->y) == 0) schi_cpu_relax();
+    schi_store_seq(&l->x, 1u);
+    litmus_join(l);
+    model_outcome(l->r[0]);
+}
+
 /* Planted bugs ----------------------------------------------------------------------------------*/
 
 LITMUS_THREAD(race_write, schi_wr(&l->plain, 1u); schi_store_rlx(&l->y, 1u))
