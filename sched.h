@@ -4640,17 +4640,17 @@ typedef struct schi_sight {
 } schi_sight;
 
 /* false: there is no task that lives. Of what spawn stores, id comes first, then desc and fn, then
- * the state, each with release. So who loads, each with acquire, sees with a new desc or fn also
- * the new id, and with a new id also that the state before is over: with one id before and after,
- * and a state between that says "alive", all is one task's. */
+ * the state, each with release. So who loads with acquire sees with a new desc or fn also the new
+ * id, and with a new id also that the state before is over: with one id before and after, and a
+ * state between that says "alive", all is one task's. */
 static bool schi_task_sight(sch_task *task, schi_sight *s) {
     for (;;) {
         s->id = schi_load_acq(&task->id);       /* acq: see above */
         s->state = schi_load_acq(&task->state); /* acq: see above */
         if (schi_task_refs(s->state) == 0 || (s->state & SCHI_COMPLETE)) return false;
-        s->desc = schi_load_acq(&task->desc);                   /* acq: see above */
-        s->fn = schi_load_acq(&task->fn);                       /* acq: see above */
-        if (schi_load_acq(&task->id) == s->id) return true;     /* acq: see above */
+        s->desc = schi_load_acq(&task->desc);               /* acq: see above */
+        s->fn = schi_load_acq(&task->fn);                   /* acq: see above */
+        if (schi_load_rlx(&task->id) == s->id) return true; /* rlx: they brought a new one */
     }
 }
 
@@ -6366,7 +6366,7 @@ static uint64_t schi_now_of(schi_thread *th) {
  * has come; not all that was due when the clock jumped need have been taken from its wheel. */
 static uint64_t schi_real_time(sch_runtime *rt, uint64_t time) {
     if (SCHI_LIKELY(!rt->config.paused_clock)) return time;
-    return time <= schi_load_seq(&rt->paused_at) ? 0 : SCH_FOREVER;
+    return time != SCH_FOREVER && time <= schi_load_seq(&rt->paused_at) ? 0 : SCH_FOREVER;
 }
 
 /* Do those with seats sleep in alarms? With one worker only the watch is there, and has its own

@@ -280,6 +280,16 @@ static void model_random_one(uint64_t seed, long i) {
     if (E.steps > E.length) E.length = E.steps;
 }
 
+/* Does the weakened site run here at all, if it has not without a switch at the wrong moment? */
+static bool model_random_hits(const model_site *weak, model_result *r, long random) {
+    E.options.stale = E.client->options.stale;
+    for (long i = 0; i < 100 && i < random && !E.failed && weak->hits == 0; i++) {
+        model_random_one(C.seed + 1, i);
+        r->random++;
+    }
+    return weak->hits > 0;
+}
+
 /* quick: no more than a few random executions. */
 static model_result model_explore(const model_client *client, model_site *weak, bool quick) {
     model_result r;
@@ -319,8 +329,8 @@ static model_result model_explore(const model_client *client, model_site *weak, 
         if (E.failed) goto end;
         r.complete = r.exhausted && !E.truncated;
         if (!r.exhausted || r.complete) break;
-        r.unused = weak && weak->hits == 0; /* the weakened site does not run here */
-        if (r.unused) goto end;
+        r.unused = weak && weak->hits == 0 && !model_random_hits(weak, &r, random);
+        if (r.unused || E.failed) goto end;
     }
     for (long i = 0; i < random; i++) {
         if (E.num_objects > MODEL_OBJECTS / 2) model_forget_objects();

@@ -94,6 +94,7 @@ typedef struct reuse_case {
     task_case *c;
     uint64_t id[2];
     unsigned shown;
+    bool never_runs; /* fixed: the first */
 } reuse_case;
 
 static sch_status reuse_first(sch_task *self, void *state) {
@@ -115,6 +116,7 @@ static int reuse_shown(const sch_task_info *info, void *user) {
     bool second = memcmp(&info->fn, &second_fn, sizeof info->fn) == 0;
     MODEL_EXPECT(strcmp(info->name, reuse_desc[second].name) == 0);
     MODEL_EXPECT(second || info->phase != SCH_PHASE_WAITING);
+    MODEL_EXPECT(second || !r->never_runs || info->phase != SCH_PHASE_RUNNING);
     MODEL_EXPECT(r->id[second] == 0 || r->id[second] == info->id);
     MODEL_EXPECT(r->id[!second] != info->id);
     r->id[second] = info->id;
@@ -144,6 +146,7 @@ static void reuse_work(void *shared, unsigned me) {
     for (int i = 0; i < 2; i++) {
         task[i] = sch_spawn_poll_with(NULL, &reuse_desc[i], i ? reuse_second : reuse_first, "", 1);
         MODEL_EXPECT(task[i] != NULL);
+        if (i == 0 && r->never_runs) MODEL_EXPECT(sch_cancel(task[0]) == 0);
         if (i == 0) sch_release(task[0]);
         task_run_all(th);
     }
@@ -165,6 +168,7 @@ static void reuse_run(unsigned walkers) {
     reuse_case *r = (reuse_case *)model_new(sizeof *r);
     r->c = task_new();
     r->c->until_cancelled = walkers == 0;
+    r->never_runs = model_choose(2);
     schi_store_seq(&r->c->drops, 1u); /* they have none */
     crew_run(1 + walkers, reuse_work, r);
     task_end(r->c);
@@ -172,6 +176,32 @@ static void reuse_run(unsigned walkers) {
 
 MODEL(look_vs_reuse, .bound = 3, .stale = 2) { reuse_run(1); }
 MODEL(look_not_at_the_ended, .bound = 0) { reuse_run(0); }
+
+/* The same without what a look does besides: the sight of a block is one task's. */
+static void sight_first(void *arg) { (void)arg; }
+static void sight_second(void *arg) { (void)arg; }
+
+static void sight_work(void *shared, unsigned me) {
+    static const schi_request request[2] = {
+        {&reuse_desc[0], 0, sight_first, NULL, NULL, 0, false},
+        {&reuse_desc[1], 0, sight_second, NULL, NULL, 0, false},
+    };
+    sch_task *block = (sch_task *)shared;
+    schi_sight s;
+    for (unsigned i = 0; me == 0 && i < 2; i++) {
+        schi_task_set_id(block, 1 + i);
+        schi_task_fill(block, &request[i]);
+        (void)schi_task_complete(block, 0);
+    }
+    if (me == 0 || !schi_task_sight(block, &s)) return;
+    model_outcome((unsigned)s.id);
+    MODEL_EXPECT(s.id == 1 || s.id == 2);
+    MODEL_EXPECT(s.desc == request[s.id - 1].desc && s.fn == request[s.id - 1].run);
+}
+
+MODEL(look_sees_one, .bound = 3, .stale = 3, .outcomes = 6) {
+    crew_run(2, sight_work, model_new(sizeof(sch_task)));
+}
 
 /* Slabs come while a walk goes on: what was there before is shown, and once. */
 #define GROW_TASKS (SCH_SLAB_SIZE / 4096 + 1)

@@ -724,6 +724,19 @@ MODEL(paused_jumps, WORLD_SEARCH) {
     world_end(w);
 }
 
+/* The last to lie down finds both seats taken, and tells who has the watch. */
+MODEL(paused_third, WORLD_SEARCH) {
+    world *w = world_new(3);
+    item *a, *b;
+    w->config.paused_clock = w->time_passes = true;
+    world_start(w);
+    a = item_start(w, ITEM_TASK, do_long_nap, NULL);
+    b = item_start(w, ITEM_TASK, do_nap, NULL);
+    MODEL_EXPECT(item_join(b) == 0);
+    MODEL_EXPECT(item_join(a) == 0);
+    world_end(w);
+}
+
 /* What can run stops the clock: from the moment that a spawn has returned. */
 static void do_read_clock(item *me) {
     uint64_t now = sch_now();
