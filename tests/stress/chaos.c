@@ -3,6 +3,7 @@
  *     chaos MODE PROGRAM ARGUMENT...
  *
  * stop     the whole process is stopped and continued all the time (SIGSTOP, SIGCONT)
+ * stall    it and its children stand still seldom, but long, as on a machine short of memory
  * threads  one of its threads after the other is halted for a while, the others go on (ptrace)
  * one-cpu  it may use only one CPU
  * batch    SCHED_BATCH and the least priority
@@ -60,6 +61,18 @@ static void chaos_stop(pid_t child, int *status) {
         chaos_pause();
         kill(child, SIGCONT);
         chaos_nap(200 + chaos_below(5000));
+    }
+}
+
+static void chaos_stall(pid_t child, int *status) {
+    static const unsigned milliseconds[4] = {20, 100, 300, 1200};
+    while (!chaos_ended(child, status)) {
+        unsigned tens = milliseconds[chaos_below(4)] / 10;
+        kill(-child, SIGSTOP);
+        for (unsigned i = 0; i < tens; i++) chaos_nap(10000);
+        kill(-child, SIGCONT);
+        chaos_stops++, chaos_stopped_us += tens * 10000;
+        chaos_nap(10000 + chaos_below(600000));
     }
 }
 
@@ -142,13 +155,15 @@ static bool chaos_prepare(const char *mode) {
         return setpriority(PRIO_PROCESS, 0, 19) == 0 &&
                sched_setscheduler(0, SCHED_BATCH, &none) == 0;
     }
+    if (strcmp(mode, "stall") == 0) return setpgid(0, 0) == 0;
     if (strcmp(mode, "quota") == 0) return chaos_write(chaos_group, "cgroup.procs", "0");
     return true;
 }
 
 static void chaos_terminated(int number) {
     (void)number;
-    kill(chaos_child, SIGKILL); /* we then end by ourselves, and tidy up */
+    kill(-chaos_child, SIGKILL); /* if it has a group */
+    kill(chaos_child, SIGKILL);  /* we then end by ourselves, and tidy up */
 }
 
 /* An ended process may be counted for a moment longer. */
@@ -161,7 +176,8 @@ int main(int argc, char **argv) {
     int status = 0;
     pid_t child;
     if (argc < 3) {
-        fprintf(stderr, "usage: chaos stop|threads|one-cpu|batch|quota PROGRAM ARGUMENT...\n");
+        fprintf(stderr, "usage: chaos MODE PROGRAM ARGUMENT...; MODE is stop, stall, threads, "
+                        "one-cpu, batch or quota\n");
         return 2;
     }
     chaos_state = (unsigned)getpid();
@@ -184,6 +200,8 @@ int main(int argc, char **argv) {
     signal(SIGINT, chaos_terminated);
     if (strcmp(mode, "stop") == 0) {
         chaos_stop(child, &status);
+    } else if (strcmp(mode, "stall") == 0) {
+        chaos_stall(child, &status);
     } else if (strcmp(mode, "threads") == 0) {
         chaos_threads(child, &status);
     } else {

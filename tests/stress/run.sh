@@ -173,6 +173,10 @@ else
             job chaos-quota "" "" "" "$out/chaos quota" "--seconds $short --limit 120"
             job chaos-crowd "" "" "" "" "--seconds $short --workers 64 --limit 60"
         fi
+        if [ "$level" = all ]; then # the unit tests, none of which may depend on the time
+            job chaos-stall-unit ../all.c "$CC" "$CFLAGS -iquote . -iquote tests" \
+                "$out/chaos stall" ""
+        fi
         both
     else
         note chaos failed "does not build"
