@@ -1694,11 +1694,13 @@ static void io_long_read(void *arg) {
     const uint64_t start = sch_now();
     while (most < 2 && sch_now() - start < IO_LONG) { /* one that takes long enough */
         before = support_get(&b->ticks);
-        EXPECT(sch_read(&io, memory, size) > 0); /* less, if the process was stopped meanwhile */
+        const ssize_t n = sch_read(&io, memory, size);
+        EXPECT(n > 0);
+        if (n != (ssize_t)size) continue; /* the process was stopped meanwhile: does not count */
         before = support_get(&b->ticks) - before;
         if (before > most) most = before;
     }
-    EXPECT(most >= 2);
+    EXPECT(most >= 2); /* in a read of all */
     EXPECT_EQ(sch_io_close(&io), 0);
     free(memory);
     support_set(&b->over, 1);
